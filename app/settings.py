@@ -1,0 +1,107 @@
+"""Every setting, from the environment, checked once at the start and passed down as values."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "TCEWATCH_"
+
+
+class LogFormat(StrEnum):
+    """`json` for machines, `text` for people at a terminal."""
+
+    JSON = "json"
+    TEXT = "text"
+
+
+class WrongSetting(Exception):
+    """One or more settings cannot be used. The text names each variable, what it is and what it should be."""
+
+
+class Settings(BaseSettings):
+    """The service's settings. The description of each is what the README's table and the error text say."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+
+    database_url: str = Field(
+        default="postgresql+asyncpg://tcewatch@127.0.0.1:5432/tcewatch",
+        pattern=r"^postgresql\+asyncpg://",
+        description="TimescaleDB, as postgresql+asyncpg://user:password@host:port/database",
+    )
+    mqtt_url: str | None = Field(
+        default=None,
+        pattern=r"^mqtts?://",
+        description="the broker, as mqtt://user:password@host:port or mqtts://…; without it the broker door stays shut",
+    )
+    mqtt_listen: str | None = Field(
+        default=None,
+        pattern=r"^[^:]+:\d+$",
+        description="host:port of the service's own MQTT listener; without it the listener door stays shut",
+    )
+    smtp_url: str | None = Field(
+        default=None,
+        pattern=r"^smtps?(\+starttls)?://",
+        description="the mail server, as smtp://host:port, smtp+starttls://user:password@host:port or smtps://…",
+    )
+    http_host: str = Field(default="127.0.0.1", description="address the HTTP server listens on")
+    http_port: Annotated[int, Field(ge=0, le=65535)] = Field(
+        default=8080, description="port the HTTP server listens on; 0 takes a free one"
+    )
+    timezone: str = Field(default="Asia/Shanghai", description="IANA zone of local days and months")
+    log_format: LogFormat = Field(default=LogFormat.JSON, description="json or text")
+    reading_max_age_days: Annotated[int, Field(ge=1, le=36525)] = Field(
+        default=3660, description="readings older than this many days are refused as timestamp-too-old"
+    )
+    reading_max_ahead_s: Annotated[int, Field(ge=0, le=86400)] = Field(
+        default=600, description="readings more than this many seconds ahead of the server are timestamp-in-future"
+    )
+    http_body_max_bytes: Annotated[int, Field(ge=1024, le=1 << 30)] = Field(
+        default=8 << 20, description="largest body of a request, before and after decompression"
+    )
+    group_max_rows: Annotated[int, Field(ge=1, le=200_000)] = Field(
+        default=20_000, description="most readings one commit takes"
+    )
+    pending_max_rows: Annotated[int, Field(ge=1000, le=10_000_000)] = Field(
+        default=200_000, description="most readings that may wait for a commit; beyond it HTTP answers 503"
+    )
+    mqtt_receive_maximum: Annotated[int, Field(ge=1, le=65535)] = Field(
+        default=1000, description="messages the broker may have in flight to us before it waits for acknowledgements"
+    )
+    mqtt_client_id: str = Field(
+        default="tcewatch-ingest",
+        pattern=r"^[A-Za-z0-9_-]{1,64}$",
+        description="client id of the persistent session at the broker; one per ingest process",
+    )
+
+    @field_validator("timezone")
+    @classmethod
+    def zone_exists(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            raise ValueError("not an IANA zone name such as Asia/Shanghai") from error
+        return name
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.timezone)
+
+
+def read_settings(**overrides: Any) -> Settings:
+    """The settings of this process. Raises WrongSetting with one line a variable."""
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise WrongSetting("\n".join(map(_line, error.errors()))) from error
+
+
+def _line(error: Any) -> str:
+    name = str(error["loc"][0]) if error["loc"] else ""
+    field = Settings.model_fields.get(name)
+    expected = field.description if field else "see the configuration table in the README"
+    return f"{PREFIX}{name.upper()} is {error['input']!r}: {error['msg'].lower()}. It should be: {expected}."

@@ -1,0 +1,37 @@
+"""The two ways to the database: SQLAlchemy for questions, asyncpg's own wire for the hot path."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import asyncpg
+from sqlalchemy import make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """`engine` for the registry and the API, `pool` for readings, rollups and long reads."""
+
+    engine: AsyncEngine
+    pool: asyncpg.Pool
+
+
+def plain_url(database_url: str) -> str:
+    """The address as asyncpg itself takes it."""
+    return make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+@asynccontextmanager
+async def open_database(database_url: str, *, pool_size: int = 6) -> AsyncIterator[Database]:
+    """Both ways open, both closed at the end. Raises OSError or asyncpg.PostgresError when nobody answers."""
+    engine = create_async_engine(database_url, pool_size=pool_size, pool_pre_ping=True)
+    try:
+        async with asyncpg.create_pool(
+            plain_url(database_url), min_size=1, max_size=pool_size, server_settings={"timezone": "UTC"}
+        ) as pool:
+            yield Database(engine, pool)
+    finally:
+        await engine.dispose()
