@@ -173,8 +173,12 @@ CREATE TABLE rejected_message (
     gateway text NOT NULL,
     topic text,
     content_type text NOT NULL,
-    raw bytea NOT NULL
+    raw bytea NOT NULL,
+    digest bytea NOT NULL,
+    times integer NOT NULL DEFAULT 1,
+    last_at timestamptz NOT NULL
 );
+CREATE UNIQUE INDEX rejected_message_once ON rejected_message (gateway, digest);
 CREATE TABLE rejected_reading (
     rejected_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     message_id bigint NOT NULL REFERENCES rejected_message ON DELETE CASCADE,

@@ -1,0 +1,102 @@
+"""Brings a database to the newest schema and loads the reference tables. Doing it twice changes nothing."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Table, delete, insert, select, text
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from app.store.tables import carrier, co2_factor, coal_factor, factor_set, meter, region, touched
+
+REFERENCE = files("app.store") / "reference"
+NATIONAL_TABLES = ("regions", "carriers", "coal_factors", "co2_factors")
+# Two services may start at once: whoever comes second waits here and then finds everything done.
+MIGRATION_LOCK = 0x7463_6577
+
+
+async def migrate(database_url: str) -> None:
+    """The newest schema and reference tables. Raises OSError or a database error when that cannot be had."""
+    engine = create_async_engine(database_url)
+    try:
+        async with engine.connect() as connection:
+            await connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": MIGRATION_LOCK})
+            await connection.commit()
+            await connection.run_sync(_upgrade)
+            await connection.run_sync(_load_reference)
+            await connection.commit()
+            await connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": MIGRATION_LOCK})
+            await connection.commit()
+    finally:
+        await engine.dispose()
+
+
+def _upgrade(connection: Connection) -> None:
+    command.upgrade(configuration(connection), "head")
+
+
+def configuration(connection: Connection | None = None) -> Config:
+    """Alembic's configuration as values; a file would hold the address a second time."""
+    import migrations
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(next(iter(migrations.__path__)))))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    return config
+
+
+def reference_rows(name: str) -> list[dict[str, Any]]:
+    """One reference table; an empty cell is None, a flag is yes or no."""
+    with (REFERENCE / f"{name}.csv").open(encoding="utf-8", newline="") as lines:
+        return [
+            {key: None if cell == "" else {"yes": True, "no": False}.get(cell, cell) for key, cell in row.items()}
+            for row in csv.DictReader(lines)
+        ]
+
+
+def reference_digest() -> str:
+    digest = hashlib.sha256()
+    for name in NATIONAL_TABLES:
+        digest.update((REFERENCE / f"{name}.csv").read_bytes())
+    return digest.hexdigest()
+
+
+def _load_reference(connection: Connection) -> None:
+    """Default factors are replaced as a whole, enterprise-specific ones are never touched."""
+    digest = reference_digest()
+    if connection.scalar(select(factor_set.c.id).where(factor_set.c.sha256 == digest)) is not None:
+        return
+    for table, name in ((region, "regions"), (carrier, "carriers")):
+        _put(connection, table, reference_rows(name))
+    for table, name in ((coal_factor, "coal_factors"), (co2_factor, "co2_factors")):
+        connection.execute(delete(table).where(table.c.enterprise.is_(None)))
+        connection.execute(insert(table), [_typed(table, row) for row in reference_rows(name)])
+    connection.execute(insert(factor_set).values(id=f"reference-{digest[:12]}", sha256=digest))
+    every_meter = select(text("array_agg(meter_id)")).select_from(meter).having(text("count(*) > 0"))
+    connection.execute(insert(touched).from_select(["meter_id"], every_meter))
+
+
+def _put(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
+    statement = upsert(table)
+    key = next(iter(table.primary_key)).name
+    rest = {column.name: statement.excluded[column.name] for column in table.c if column.name != key}
+    connection.execute(statement.on_conflict_do_update(index_elements=[key], set_=rest), rows)
+
+
+def _typed(table: Table, row: dict[str, Any]) -> dict[str, Any]:
+    """Cells are text; the column says what they mean."""
+    return {key: _cell(table.c[key].type.python_type, value) for key, value in row.items()}
+
+
+def _cell(kind: type, value: Any) -> Any:
+    if value is None or isinstance(value, kind):
+        return value
+    return kind.fromisoformat(value) if hasattr(kind, "fromisoformat") else kind(value)

@@ -1,0 +1,309 @@
+"""The tables as SQLAlchemy sees them. The migrations make them; a test holds the two against each other."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Date,
+    Double,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Numeric,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
+
+metadata = MetaData()
+LEVELS = ("hour", "day", "month", "year")
+
+
+def moment(name: str, *, null: bool = False, now: bool = False) -> Column[object]:
+    default = text("now()") if now else None
+    return Column(name, TIMESTAMP(timezone=True), nullable=null, server_default=default)
+
+
+def required(name: str, kind: object, *args: object) -> Column[object]:
+    return Column(name, kind, *args, nullable=False)  # type: ignore[arg-type]  # Column's own overloads are narrower
+
+
+region = Table(
+    "region",
+    metadata,
+    Column("code", Text, primary_key=True),
+    Column("parent", Text, ForeignKey("region.code")),
+    required("name_zh", Text),
+    required("name_en", Text),
+)
+
+enterprise = Table(
+    "enterprise",
+    metadata,
+    Column("id", Text, primary_key=True),
+    required("name", Text),
+    required("region", Text, ForeignKey("region.code")),
+    required("industry", Text),
+    Column("contacts", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
+    Column("flags", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
+    moment("created_at", now=True),
+    moment("updated_at", now=True),
+    Index("enterprise_region", "region"),
+)
+
+gateway = Table(
+    "gateway",
+    metadata,
+    Column("id", Text, primary_key=True),
+    required("enterprise", Text, ForeignKey("enterprise.id")),
+    required("name", Text),
+    required("secret_sha256", LargeBinary),
+    Column("active", Boolean, nullable=False, server_default=text("true")),
+    Column("state", Text, nullable=False, server_default=text("'never'::text")),
+    moment("state_at", null=True),
+    moment("last_data_at", null=True),
+    Column("last_seq", BigInteger),
+    moment("created_at", now=True),
+    moment("updated_at", now=True),
+    Index("gateway_enterprise", "enterprise"),
+)
+
+carrier = Table(
+    "carrier",
+    metadata,
+    Column("code", Text, primary_key=True),
+    required("name_zh", Text),
+    required("name_en", Text),
+    required("unit", Text),
+    Column("stat_code", Text),
+)
+
+meter = Table(
+    "meter",
+    metadata,
+    Column("meter_id", Integer, Identity(always=True), primary_key=True),
+    required("enterprise", Text, ForeignKey("enterprise.id")),
+    required("code", Text),
+    required("name", Text),
+    required("gateway", Text, ForeignKey("gateway.id")),
+    required("carrier", Text, ForeignKey("carrier.code")),
+    required("kind", Text),
+    required("unit", Text),
+    Column("multiplier", Numeric, nullable=False, server_default=text("1")),
+    Column("rolls_over_at", Double),
+    Column("expected_interval_s", Integer, nullable=False, server_default=text("900")),
+    Column("max_rate_per_h", Double),
+    required("role", Text),
+    Column("level", SmallInteger, nullable=False, server_default=text("1")),
+    Column("accuracy_class", Text),
+    Column("calibrated_until", Date),
+    Column("active", Boolean, nullable=False, server_default=text("true")),
+    moment("first_at", null=True),
+    moment("created_at", now=True),
+    moment("updated_at", now=True),
+    UniqueConstraint("enterprise", "code"),
+    Index("meter_gateway", "gateway"),
+)
+
+registry_version = Table(
+    "registry_version",
+    metadata,
+    Column("only_row", Boolean, primary_key=True, server_default=text("true")),
+    required("version", BigInteger),
+)
+
+factor_set = Table(
+    "factor_set",
+    metadata,
+    Column("id", Text, primary_key=True),
+    moment("loaded_at", now=True),
+    required("sha256", Text),
+)
+
+coal_factor = Table(
+    "coal_factor",
+    metadata,
+    Column("factor_id", Integer, Identity(always=True), primary_key=True),
+    required("carrier", Text, ForeignKey("carrier.code")),
+    required("basis", Text),
+    required("kgce_per_unit", Numeric),
+    required("valid_from", Date),
+    Column("valid_to", Date),
+    Column("region", Text, ForeignKey("region.code")),
+    Column("enterprise", Text, ForeignKey("enterprise.id")),
+    required("edition", Text),
+    required("source", Text),
+    required("verified", Boolean),
+)
+
+co2_factor = Table(
+    "co2_factor",
+    metadata,
+    Column("factor_id", Integer, Identity(always=True), primary_key=True),
+    required("carrier", Text, ForeignKey("carrier.code")),
+    required("kgco2_per_unit", Numeric),
+    required("dataset", Text),
+    required("valid_from", Date),
+    Column("valid_to", Date),
+    Column("region", Text, ForeignKey("region.code")),
+    Column("enterprise", Text, ForeignKey("enterprise.id")),
+    required("source", Text),
+    required("verified", Boolean),
+)
+
+reading = Table(
+    "reading",
+    metadata,
+    moment("ts"),
+    required("meter_id", Integer),
+    required("value", Double),
+    required("quality", SmallInteger),
+    moment("received_at"),
+    Index("reading_key", "meter_id", "ts", unique=True),
+)
+
+reading_revision = Table(
+    "reading_revision",
+    metadata,
+    Column("revision_id", BigInteger, Identity(always=True), primary_key=True),
+    required("meter_id", Integer),
+    moment("ts"),
+    required("old_value", Double),
+    required("old_quality", SmallInteger),
+    required("new_value", Double),
+    required("new_quality", SmallInteger),
+    moment("revised_at"),
+    required("revised_by", Text),
+    Index("reading_revision_key", "meter_id", "ts"),
+)
+
+rejected_message = Table(
+    "rejected_message",
+    metadata,
+    Column("message_id", BigInteger, Identity(always=True), primary_key=True),
+    moment("received_at"),
+    required("door", Text),
+    required("gateway", Text),
+    Column("topic", Text),
+    required("content_type", Text),
+    required("raw", LargeBinary),
+    required("digest", LargeBinary),
+    Column("times", Integer, nullable=False, server_default=text("1")),
+    moment("last_at"),
+    Index("rejected_message_once", "gateway", "digest", unique=True),
+    Index("rejected_message_gateway", "gateway", "message_id"),
+)
+
+rejected_reading = Table(
+    "rejected_reading",
+    metadata,
+    Column("rejected_id", BigInteger, Identity(always=True), primary_key=True),
+    required("message_id", BigInteger, ForeignKey("rejected_message.message_id", ondelete="CASCADE")),
+    Column("position", Integer),
+    Column("meter", Text),
+    Column("at", Text),
+    Column("value", Text),
+    required("code", Text),
+    required("detail", Text),
+    Index("rejected_reading_message", "message_id"),
+)
+
+touched = Table(
+    "touched",
+    metadata,
+    Column("touched_id", BigInteger, Identity(always=True), primary_key=True),
+    required("meter_id", ARRAY(Integer)),
+    Column("hour", ARRAY(Integer)),
+    moment("marked_at", now=True),
+    CheckConstraint("hour IS NULL OR cardinality(hour) = cardinality(meter_id)"),
+)
+
+held_reading = Table(
+    "held_reading",
+    metadata,
+    Column("meter_id", Integer, primary_key=True),
+    Column("ts", TIMESTAMP(timezone=True), primary_key=True),
+    required("why", Text),
+)
+
+
+def meter_rollup(level: str) -> Table:
+    return Table(
+        f"meter_{level}",
+        metadata,
+        required("meter_id", Integer),
+        moment("start"),
+        required("quantity", Numeric),
+        Column("tce_equivalent", Numeric),
+        Column("tce_equal", Numeric),
+        Column("tco2", Numeric),
+        required("measured_us", BigInteger),
+        required("estimated_us", BigInteger),
+        Column("held", Integer, nullable=False, server_default=text("0")),
+        Index(f"meter_{level}_key", "meter_id", "start", unique=True),
+    )
+
+
+def enterprise_rollup(level: str) -> Table:
+    return Table(
+        f"enterprise_{level}",
+        metadata,
+        required("enterprise", Text),
+        required("carrier", Text),
+        moment("start"),
+        required("quantity", Numeric),
+        required("quantity_net", Numeric),
+        Column("tce_equivalent", Numeric),
+        Column("tce_equivalent_net", Numeric),
+        Column("tce_equal", Numeric),
+        Column("tce_equal_net", Numeric),
+        Column("tco2", Numeric),
+        Column("tco2_net", Numeric),
+        required("measured_us", BigInteger),
+        required("estimated_us", BigInteger),
+        Column("held", Integer, nullable=False, server_default=text("0")),
+        Index(f"enterprise_{level}_key", "enterprise", "start", "carrier", unique=True),
+    )
+
+
+meter_rollups = {level: meter_rollup(level) for level in LEVELS}
+enterprise_rollups = {level: enterprise_rollup(level) for level in LEVELS}
+
+api_token = Table(
+    "api_token",
+    metadata,
+    Column("token_id", Integer, Identity(always=True), primary_key=True),
+    required("name", Text),
+    required("role", Text),
+    required("scope", Text),
+    Column("token_sha256", LargeBinary, nullable=False, unique=True),
+    moment("created_at", now=True),
+    moment("expires_at", null=True),
+    moment("last_used_at", null=True),
+    moment("revoked_at", null=True),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("audit_id", BigInteger, Identity(always=True), primary_key=True),
+    moment("at", now=True),
+    required("actor", Text),
+    required("action", Text),
+    required("object_kind", Text),
+    required("object_id", Text),
+    required("outcome", Text),
+    Column("before", JSONB),
+    Column("after", JSONB),
+    Index("audit_object", "object_kind", "object_id"),
+)
