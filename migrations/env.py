@@ -1,4 +1,4 @@
-"""Alembic's way in. The address comes from the caller (`app.store.migrate`); there is no alembic.ini to keep in step."""
+"""Alembic's way in. The address comes from the caller (`app.store.migrate`); no alembic.ini repeats it."""
 
 from __future__ import annotations
 

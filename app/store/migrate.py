@@ -18,6 +18,7 @@ from app.store.tables import carrier, co2_factor, coal_factor, factor_set, meter
 
 REFERENCE = files("app.store") / "reference"
 NATIONAL_TABLES = ("regions", "carriers", "coal_factors", "co2_factors")
+MEANING: dict[str, Any] = {"": None, "yes": True, "no": False}
 # Two services may start at once: whoever comes second waits here and then finds everything done.
 MIGRATION_LOCK = 0x7463_6577
 
@@ -55,11 +56,8 @@ def configuration(connection: Connection | None = None) -> Config:
 
 def reference_rows(name: str) -> list[dict[str, Any]]:
     """One reference table; an empty cell is None, a flag is yes or no."""
-    with (REFERENCE / f"{name}.csv").open(encoding="utf-8", newline="") as lines:
-        return [
-            {key: None if cell == "" else {"yes": True, "no": False}.get(cell, cell) for key, cell in row.items()}
-            for row in csv.DictReader(lines)
-        ]
+    lines = (REFERENCE / f"{name}.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+    return [{key: MEANING.get(cell, cell) for key, cell in row.items()} for row in csv.DictReader(lines)]
 
 
 def reference_digest() -> str:

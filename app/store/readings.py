@@ -37,12 +37,19 @@ COMMAND_TIMEOUT_S = 60.0
 COPY_HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 COPY_TRAILER = b"\xff\xff"
 COPY_ROW = np.dtype(
-    [("fields", ">i2")]
-    + [("ts_length", ">i4"), ("ts", ">i8")]
-    + [("meter_length", ">i4"), ("meter", ">i4")]
-    + [("value_length", ">i4"), ("value", ">f8")]
-    + [("quality_length", ">i4"), ("quality", ">i2")]
-    + [("received_length", ">i4"), ("received", ">i8")]
+    [
+        ("fields", ">i2"),
+        ("ts_length", ">i4"),
+        ("ts", ">i8"),
+        ("meter_length", ">i4"),
+        ("meter", ">i4"),
+        ("value_length", ">i4"),
+        ("value", ">f8"),
+        ("quality_length", ">i4"),
+        ("quality", ">i2"),
+        ("received_length", ">i4"),
+        ("received", ">i8"),
+    ]
 )
 COLUMNS = ("ts", "meter_id", "value", "quality", "received_at")
 
@@ -297,9 +304,7 @@ class ReadingLedger:
         return rows.at_us[chosen] <= self._watermarks.newest_us[rows.meter[chosen]]
 
 
-async def _find(
-    connection: asyncpg.Connection, rows: ReadingBatch, chosen: Int64s
-) -> dict[int, tuple[float, int]]:
+async def _find(connection: asyncpg.Connection, rows: ReadingBatch, chosen: Int64s) -> dict[int, tuple[float, int]]:
     """What already stands under the keys of the chosen rows: row → (value, quality)."""
     if not len(chosen):
         return {}
@@ -319,9 +324,7 @@ async def _insert(connection: asyncpg.Connection, rows: ReadingBatch, new: Int64
         await connection.execute(INSERT_NEW, *_arrays(rows, new), received_us)
 
 
-async def _insert_if_new(
-    connection: asyncpg.Connection, rows: ReadingBatch, new: Int64s, received_us: int
-) -> Int64s:
+async def _insert_if_new(connection: asyncpg.Connection, rows: ReadingBatch, new: Int64s, received_us: int) -> Int64s:
     """Inserts what the index lets in and answers the rows whose key was taken meanwhile."""
     if not len(new):
         return new
@@ -331,8 +334,12 @@ async def _insert_if_new(
 
 
 def _arrays(rows: ReadingBatch, chosen: Int64s) -> tuple[list[int], list[int], list[float], list[int]]:
-    columns = (rows.at_us, rows.meter, rows.value, rows.quality)
-    return tuple(column[chosen].tolist() for column in columns)  # type: ignore[return-value]  # four columns, four lists
+    return (
+        rows.at_us[chosen].tolist(),
+        rows.meter[chosen].tolist(),
+        rows.value[chosen].tolist(),
+        rows.quality[chosen].tolist(),
+    )
 
 
 def _judge(rows: ReadingBatch, order: Order, standing: dict[int, tuple[float, int]], book: Book) -> None:
@@ -350,9 +357,7 @@ async def _revise(connection: asyncpg.Connection, group: Group, book: Book, rece
     gateways = [group.messages[message].gateway for message in group.rows.message[chosen].tolist()]
     old_values = [value for _, value, _ in book.revised.values()]
     old_qualities = [quality for _, _, quality in book.revised.values()]
-    await connection.execute(
-        REVISE, *_arrays(group.rows, chosen), received_us, gateways, old_values, old_qualities
-    )
+    await connection.execute(REVISE, *_arrays(group.rows, chosen), received_us, gateways, old_values, old_qualities)
 
 
 async def _mark(connection: asyncpg.Connection, rows: ReadingBatch, book: Book) -> None:
@@ -395,7 +400,8 @@ async def _conflicts(connection: asyncpg.Connection, rows: ReadingBatch, book: B
     refused = np.flatnonzero(book.verdicts == Verdict.CONFLICT)
     if not len(refused):
         return []
-    codes = dict(await connection.fetch(METER_CODES, np.unique(rows.meter[refused]).tolist()))
+    found = await connection.fetch(METER_CODES, np.unique(rows.meter[refused]).tolist())
+    codes = {row["meter_id"]: row["code"] for row in found}
     return [
         Refusal(
             message=int(rows.message[row]),
@@ -433,4 +439,4 @@ async def _note_gateways(connection: asyncpg.Connection, group: Group) -> None:
         )
     if heard:
         ids = sorted(heard)
-        await connection.execute(HEARD, ids, [heard[id][0] for id in ids], [heard[id][1] for id in ids])
+        await connection.execute(HEARD, ids, [heard[name][0] for name in ids], [heard[name][1] for name in ids])

@@ -289,7 +289,16 @@ def statements(script: str) -> list[str]:
 
 def upgrade() -> None:
     rollups = [shape.format(level=level) for level in LEVELS for shape in (METER_ROLLUP, ENTERPRISE_ROLLUP)]
-    for script in (EXTENSIONS, REGISTRY, REGISTRY_TRIGGER, FACTORS, READINGS, *rollups, HOUR_HYPERTABLES, ACCESS):
+    for script in (
+        EXTENSIONS,
+        REGISTRY,
+        REGISTRY_TRIGGER,
+        FACTORS,
+        READINGS,
+        *rollups,
+        HOUR_HYPERTABLES,
+        ACCESS,
+    ):
         for statement in statements(script):
             op.execute(statement)
 
