@@ -1,0 +1,144 @@
+"""The ledger against a real database: verdicts, history, marks, and what another writer may do meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+import pytest
+
+from app.store.database import plain_url
+from app.store.readings import COPY_FROM_ROWS, ReadingLedger
+from ingest.batch import Code, Group, Refusal, Verdict
+from ingest.pipeline import LedgerUnavailable
+from tests.store.a_city import T0_US, a_city, a_group
+
+MINUTE_US = 60_000_000
+S, D, R, C = Verdict.STORED, Verdict.DUPLICATE, Verdict.REVISED, Verdict.CONFLICT
+
+
+@pytest.fixture
+async def meters(database_url: str) -> dict[str, int]:
+    return await a_city(database_url)
+
+
+@pytest.fixture
+async def ledger(database_url: str, meters: dict[str, int]) -> AsyncIterator[ReadingLedger]:
+    ledger = ReadingLedger(database_url)
+    yield ledger
+    await ledger.close()
+
+
+@pytest.fixture
+async def sql(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(plain_url(database_url))
+    yield connection
+    await connection.close()
+
+
+async def verdicts(ledger: ReadingLedger, group: Group) -> list[Verdict]:
+    return [Verdict(number) for number in (await ledger.save(group)).tolist()]
+
+
+def series(meter: int, count: int, *, start: int = 0, value: float = 100.0) -> list[tuple[int, int, float]]:
+    return [(meter, T0_US + (start + i) * MINUTE_US, value + start + i) for i in range(count)]
+
+
+@pytest.mark.parametrize("count", [1, 7, COPY_FROM_ROWS, 3 * COPY_FROM_ROWS])
+async def test_the_second_time_every_row_is_a_duplicate_by_either_way(
+    ledger: ReadingLedger, meters: dict[str, int], sql: asyncpg.Connection, count: int
+) -> None:
+    group = a_group(series(meters["E001"], count))
+    assert await verdicts(ledger, group) == [S] * count
+    assert await verdicts(ledger, group) == [D] * count
+    assert await sql.fetchval("SELECT count(*) FROM reading") == count
+
+
+async def test_another_value_is_refused_and_kept_with_the_meters_code(
+    ledger: ReadingLedger, meters: dict[str, int], sql: asyncpg.Connection
+) -> None:
+    await ledger.save(a_group([(meters["E001"], T0_US, 5.0)]))
+    assert await verdicts(ledger, a_group([(meters["E001"], T0_US, 6.0)])) == [C]
+    kept = await sql.fetchrow("SELECT meter, at, value, code FROM rejected_reading")
+    assert kept is not None
+    assert dict(kept) == {"meter": "E001", "at": "2026-11-23T01:15:00+00:00", "value": "6.0", "code": "conflict"}
+    assert await sql.fetchval("SELECT value FROM reading") == 5.0
+
+
+async def test_a_revision_replaces_the_value_and_keeps_the_old_one_with_who_and_when(
+    ledger: ReadingLedger, meters: dict[str, int], sql: asyncpg.Connection
+) -> None:
+    await ledger.save(a_group([(meters["E001"], T0_US, 5.0)]))
+    assert await verdicts(ledger, a_group([(meters["E001"], T0_US, 6.0)], revise=True)) == [R]
+    assert await verdicts(ledger, a_group([(meters["E001"], T0_US, 6.0)], revise=True)) == [D]
+    history = await sql.fetch("SELECT old_value, new_value, revised_by FROM reading_revision")
+    assert [dict(row) for row in history] == [{"old_value": 5.0, "new_value": 6.0, "revised_by": "gw-1"}]
+    assert await sql.fetchval("SELECT value FROM reading") == 6.0
+
+
+async def test_a_key_repeated_inside_one_message_is_judged_like_one_sent_later(
+    ledger: ReadingLedger, meters: dict[str, int], sql: asyncpg.Connection
+) -> None:
+    meter = meters["E002"]
+    rows = [(meter, T0_US, 1.0), (meter, T0_US, 1.0), (meter, T0_US, 2.0), (meter, T0_US + 1, 9.0)]
+    assert await verdicts(ledger, a_group(rows)) == [S, D, C, S]
+    assert await verdicts(ledger, a_group(rows[:3], revise=True)) == [D, D, R]
+    assert (
+        await sql.fetchval("SELECT value FROM reading WHERE ts = 'epoch'::timestamptz + $1 * interval '1 us'", T0_US)
+        == 2.0
+    )
+
+
+async def test_late_rows_among_new_ones_are_stored_and_told_apart(
+    ledger: ReadingLedger, meters: dict[str, int]
+) -> None:
+    meter = meters["E001"]
+    await ledger.save(a_group(series(meter, 10, start=1000)))
+    mixed = series(meter, 200, start=800) + series(meter, 300, start=1000)
+    assert await verdicts(ledger, a_group(mixed)) == [S] * 200 + [D] * 10 + [S] * 290
+    assert await verdicts(ledger, a_group(mixed)) == [D] * len(mixed)
+
+
+async def test_a_quicker_writer_makes_duplicates_not_errors(
+    ledger: ReadingLedger, database_url: str, meters: dict[str, int], sql: asyncpg.Connection
+) -> None:
+    other = ReadingLedger(database_url)
+    meter = meters["E001"]
+    await ledger.save(a_group(series(meter, 3)))
+    await other.save(a_group(series(meter, 400, start=3)))
+    # The first ledger still believes everything after its third row to be new.
+    taken = [*series(meter, 300, start=3)[:-1], (meter, T0_US + 302 * MINUTE_US, -1.0), *series(meter, 5, start=403)]
+    assert await verdicts(ledger, a_group(taken)) == [D] * 299 + [C] + [S] * 5
+    assert await sql.fetchval("SELECT count(*) FROM reading") == 408
+    await other.close()
+
+
+async def test_refusals_marks_and_sequence_numbers_are_committed_with_the_rows(
+    ledger: ReadingLedger, meters: dict[str, int], sql: asyncpg.Connection
+) -> None:
+    refusal = Refusal(0, 7, "E009", None, None, Code.UNKNOWN_METER, "no such meter")
+    rows = [(meters["E001"], T0_US, 1.0), (meters["E001"], T0_US + 1, 1.0), (meters["E002"], T0_US, 1.0)]
+    group = a_group(rows, refusals=[refusal], seq=4711)
+    await ledger.save(group)
+    await ledger.save(group)
+    marks = await sql.fetch("SELECT meter_id, hour FROM touched")
+    hour = T0_US // 3_600_000_000
+    assert [(row["meter_id"], row["hour"]) for row in marks] == [([meters["E001"], meters["E002"]], [hour, hour])]
+    kept: list[Any] = await sql.fetch("SELECT position, meter, code FROM rejected_reading")
+    assert [tuple(row) for row in kept] == [(7, "E009", "unknown-meter")]
+    assert await sql.fetchval("SELECT times FROM rejected_message") == 2
+    assert await sql.fetchval("SELECT last_seq FROM gateway") == 4711
+
+
+async def test_a_lost_database_is_named_and_the_same_group_succeeds_later(
+    ledger: ReadingLedger, meters: dict[str, int], sql: asyncpg.Connection
+) -> None:
+    await ledger.save(a_group(series(meters["E001"], 1)))
+    await sql.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tcewatch-ingest'"
+    )
+    group = a_group(series(meters["E001"], 2))
+    with pytest.raises(LedgerUnavailable):
+        await ledger.save(group)
+    assert await verdicts(ledger, group) == [D, S]
