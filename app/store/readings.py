@@ -51,6 +51,7 @@ COPY_ROW = np.dtype(
         ("received", ">i8"),
     ]
 )
+INT4_OID = 23
 COLUMNS = ("ts", "meter_id", "value", "quality", "received_at")
 
 # Times travel as whole microseconds and become timestamps in the database: exact, and no datetime per reading.
@@ -159,21 +160,25 @@ class Watermarks:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """The rows of a batch by key: which come first under their key, and which repeat an earlier row's key."""
+    """The rows of a batch by key: which come first under their key, and which repeat an earlier row's key.
 
+    `by_key` lists all rows by meter, then time, then arrival.
+    """
+
+    by_key: Int64s
     first: Int64s
     repeat: Int64s
     first_of_repeat: Int64s
 
 
-def by_key(rows: ReadingBatch) -> Order:
+def in_order(rows: ReadingBatch) -> Order:
     """Sorts out repeated keys inside one batch; among equal keys the earliest arrival comes first."""
     order = np.lexsort((rows.at_us, rows.meter))
     meters, times = rows.meter[order], rows.at_us[order]
     fresh = np.ones(len(order), np.bool_)
     fresh[1:] = (meters[1:] != meters[:-1]) | (times[1:] != times[:-1])
     heads = np.maximum.accumulate(np.where(fresh, np.arange(len(order)), 0))
-    return Order(np.sort(order[fresh]), order[~fresh], order[heads[~fresh]])
+    return Order(order, order[fresh], order[~fresh], order[heads[~fresh]])
 
 
 def copy_bytes(rows: ReadingBatch, chosen: Int64s, received_us: int) -> bytes:
@@ -266,25 +271,29 @@ class ReadingLedger:
     async def _commit(self, connection: asyncpg.Connection, group: Group, *, look_up_all: bool) -> Verdicts:
         rows = group.rows
         async with connection.transaction():
-            book = await self._store(connection, group, look_up_all=look_up_all)
-            await _mark(connection, rows, book)
+            order = in_order(rows)
+            book = await self._store(connection, group, order, look_up_all=look_up_all)
+            await _mark(connection, rows, order, book)
             await _keep_refused(connection, group, book)
             await _note_gateways(connection, group)
         if len(rows):
             self._watermarks.advance(rows.meter, rows.at_us)
         return book.verdicts
 
-    async def _store(self, connection: asyncpg.Connection, group: Group, *, look_up_all: bool) -> Book:
+    async def _store(
+        self, connection: asyncpg.Connection, group: Group, order: Order, *, look_up_all: bool
+    ) -> Book:
         rows = group.rows
         book = Book(np.full(len(rows), Verdict.STORED, np.int8), {})
         if not len(rows):
             return book
         received_us = max(message.received_at_us for message in group.messages)
         await self._learn(connection, rows)
-        order = by_key(rows)
         late = order.first if look_up_all else order.first[self._not_newest(rows, order.first)]
         standing = await _find(connection, rows, late)
-        new = np.setdiff1d(order.first, np.fromiter(standing, np.int64, len(standing)), assume_unique=True)
+        new = order.first
+        if standing:
+            new = new[~np.isin(new, np.fromiter(standing, np.int64, len(standing)))]
         if look_up_all:
             taken = await _insert_if_new(connection, rows, new, received_us)
             standing |= await _find(connection, rows, taken)
@@ -360,14 +369,37 @@ async def _revise(connection: asyncpg.Connection, group: Group, book: Book, rece
     await connection.execute(REVISE, *_arrays(group.rows, chosen), received_us, gateways, old_values, old_qualities)
 
 
-async def _mark(connection: asyncpg.Connection, rows: ReadingBatch, book: Book) -> None:
+async def _mark(connection: asyncpg.Connection, rows: ReadingBatch, order: Order, book: Book) -> None:
     """The hours the rollup has to look at again, once each, committed together with the rows that touched them."""
-    changed = (book.verdicts == Verdict.STORED) | (book.verdicts == Verdict.REVISED)
-    if not changed.any():
+    meters, hours = touched_hours(rows, order, book.verdicts)
+    if not len(meters):
         return
-    pairs = np.unique(rows.meter[changed].astype(np.int64) << 32 | (rows.at_us[changed] // HOUR_US))
-    await connection.execute(MARK, (pairs >> 32).tolist(), (pairs & 0xFFFF_FFFF).tolist())
+    if len(meters) >= COPY_FROM_ROWS:
+        source = io.BytesIO(COPY_HEADER + b"\x00\x02" + int4_array(meters) + int4_array(hours) + COPY_TRAILER)
+        await connection.copy_to_table("touched", source=source, columns=("meter_id", "hour"), format="binary")
+    else:
+        await connection.execute(MARK, meters.tolist(), hours.tolist())
     await connection.execute(NOTIFY)
+
+
+def touched_hours(
+    rows: ReadingBatch, order: Order, verdicts: Verdicts
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Meter numbers and whole hours since 1970 of what was stored or revised, each pair once."""
+    changed = order.by_key[np.isin(verdicts[order.by_key], (Verdict.STORED, Verdict.REVISED))]
+    meters, hours = rows.meter[changed].astype(np.int64), rows.at_us[changed] // HOUR_US
+    once = np.ones(len(changed), np.bool_)
+    once[1:] = (meters[1:] != meters[:-1]) | (hours[1:] != hours[:-1])
+    return meters[once], hours[once]
+
+
+def int4_array(values: Int64s) -> bytes:
+    """A field of type integer[] in PostgreSQL's binary form, its length in front."""
+    packed = np.empty((len(values), 2), ">i4")
+    packed[:, 0] = 4
+    packed[:, 1] = values
+    head = np.array([20 + packed.nbytes, 1, 0, INT4_OID, len(values), 1], ">i4")
+    return head.tobytes() + packed.tobytes()
 
 
 async def _keep_refused(connection: asyncpg.Connection, group: Group, book: Book) -> None:

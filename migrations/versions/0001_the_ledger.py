@@ -198,6 +198,7 @@ CREATE TABLE touched (
     marked_at timestamptz NOT NULL DEFAULT now(),
     CHECK (hour IS NULL OR cardinality(hour) = cardinality(meter_id))
 );
+ALTER TABLE touched ALTER meter_id SET STORAGE EXTERNAL, ALTER hour SET STORAGE EXTERNAL;
 CREATE TABLE held_reading (
     meter_id integer NOT NULL,
     ts timestamptz NOT NULL,
