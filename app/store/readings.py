@@ -33,6 +33,16 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 HOUR_US = 3_600_000_000
 NEVER_US = np.iinfo(np.int64).min
 COMMAND_TIMEOUT_S = 60.0
+# Every question of this session names its keys: look them up in the index, whatever the statistics of a new chunk say.
+SESSION = {
+    "application_name": "tcewatch-ingest",
+    "timezone": "UTC",
+    "jit": "off",
+    "max_parallel_workers_per_gather": "0",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+}
 
 COPY_HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 COPY_TRAILER = b"\xff\xff"
@@ -259,7 +269,7 @@ class ReadingLedger:
                 self._url,
                 timeout=10,
                 command_timeout=COMMAND_TIMEOUT_S,
-                server_settings={"timezone": "UTC", "application_name": "tcewatch-ingest", "jit": "off"},
+                server_settings=SESSION,
             )
         return self._connection
 
