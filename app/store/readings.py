@@ -290,9 +290,7 @@ class ReadingLedger:
             self._watermarks.advance(rows.meter, rows.at_us)
         return book.verdicts
 
-    async def _store(
-        self, connection: asyncpg.Connection, group: Group, order: Order, *, look_up_all: bool
-    ) -> Book:
+    async def _store(self, connection: asyncpg.Connection, group: Group, order: Order, *, look_up_all: bool) -> Book:
         rows = group.rows
         book = Book(np.full(len(rows), Verdict.STORED, np.int8), {})
         if not len(rows):

@@ -22,7 +22,9 @@ async def a_city(database_url: str, meters: Sequence[str] = ("E001", "E002", "E0
     """One enterprise, one gateway, some electricity meters. Answers code → meter number."""
     connection = await asyncpg.connect(plain_url(database_url))
     try:
-        await connection.execute("TRUNCATE enterprise, gateway, meter, reading, touched, rejected_message CASCADE")
+        await connection.execute(
+            "TRUNCATE enterprise, gateway, meter, reading, reading_revision, touched, rejected_message CASCADE"
+        )
         await connection.execute(
             "INSERT INTO enterprise (id, name, region, industry) VALUES ($1, '云安水泥', '445303', '3011')", ENTERPRISE
         )
