@@ -109,3 +109,16 @@ class Group:
     messages: Sequence[Received]
     rows: ReadingBatch
     refusals: Sequence[Refusal]
+
+
+def group_size(rows: Sequence[int], *, max_rows: int, max_messages: int) -> int:
+    """How many of the waiting messages, counted from the oldest, the next commit takes; `rows` are their readings.
+
+    At least one, also when it is larger than a group may be; then as many as fit.
+    """
+    taken = 0
+    for number, size in enumerate(rows):
+        taken += size
+        if number >= max_messages or (number and taken > max_rows):
+            return number
+    return len(rows)

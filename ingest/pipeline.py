@@ -1,17 +1,47 @@
-"""The loop from a door to the ledger, and what it needs the ledger to be."""
+"""The loop from a door to the ledger, and what it needs the ledger to be.
+
+A message is decoded when it comes in and waits for the writer. The writer takes all that has arrived while the last
+commit ran, asks the registry who may report what, lets the ledger commit the group, and only then answers each message,
+in order of arrival. No timer is involved: the busier it is, the larger the groups.
+"""
 
 from __future__ import annotations
 
-from typing import Protocol
+import asyncio
+import logging
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from ingest.batch import Group
+from ingest.batch import Code, Group, ReadingBatch, Received, Refusal, Verdict, group_size
+from ingest.decode import RAW_MAX, Decoded, decode
+from ingest.metrics import IngestMetrics
+from ingest.registry import RegistrySource, RegistryView
+from ingest.validate import Admitted, Rules, Shelf, admit, rfc3339
+from ingest.wire import DETAILS, Receipt, shown
+
+log = logging.getLogger(__name__)
+
+RETRY_FIRST_S, RETRY_MOST_S = 0.1, 5.0
 
 
 class LedgerUnavailable(Exception):
-    """The ledger cannot take a group now (database gone, read-only, full). Nothing was kept; the same group may come again."""
+    """The ledger cannot take a group now (database gone, read-only, full). The same group may come again.
+
+    `perhaps_kept` is false only when it is certain that nothing of the group was committed, as when no connection could be
+    had at all. A connection lost during COMMIT leaves it open.
+    """
+
+    def __init__(self, detail: str = "", *, perhaps_kept: bool = True) -> None:
+        super().__init__(detail)
+        self.perhaps_kept = perhaps_kept
 
 
 class ReadingSink(Protocol):
@@ -24,3 +54,321 @@ class ReadingSink(Protocol):
         gateways' last sequence numbers are one transaction. Saving twice changes nothing: the second time every stored
         row is a duplicate. Raises LedgerUnavailable when the database cannot be had.
         """
+
+
+class Full(Exception):
+    """As many readings wait as may wait. Nothing of the message was kept."""
+
+
+class Unavailable(Exception):
+    """The ledger is down. Nothing of the message was kept; `retry_after_s` says when to try again."""
+
+    def __init__(self, retry_after_s: float) -> None:
+        super().__init__("the database cannot be reached")
+        self.retry_after_s = retry_after_s
+
+
+class Undecided(Exception):
+    """The service stops while the ledger is down, and cannot say whether the message was committed. Sending it again
+    is right in either case."""
+
+
+Outcome = Receipt | Unavailable | Undecided
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of the pipeline; the settings of the same names say what each costs."""
+
+    group_max_rows: int = 20_000
+    group_max_messages: int = 10_000
+    pending_max_rows: int = 200_000
+    raw_max_bytes: int = RAW_MAX
+
+
+@dataclass(slots=True)
+class Waiting:
+    """A decoded message on its way, and who is to be told how it ended."""
+
+    received: Received
+    decoded: Decoded
+    settle: Callable[[Outcome], None]
+    withdrawable: bool
+    size: int
+    since_s: float
+
+
+class Pipeline:
+    """All doors put their messages in here. One writer task (`run`) commits them in groups."""
+
+    def __init__(
+        self,
+        sink: ReadingSink,
+        registry: RegistryView | RegistrySource,
+        *,
+        metrics: IngestMetrics,
+        limits: Limits | None = None,
+        rules: Rules | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._sink = sink
+        self.registry = registry if isinstance(registry, RegistryView) else RegistryView(registry)
+        self._metrics = metrics
+        self._limits = limits or Limits()
+        self._rules = rules or Rules()
+        self._clock = clock
+        self._jitter = jitter
+        self._waiting: deque[Waiting] = deque()
+        self._waiting_rows = 0
+        self._taken: list[Waiting] = []
+        self._arrived = asyncio.Event()
+        self._down_until_s: float | None = None
+        self._shelf: tuple[int, Shelf] | None = None
+
+    # Doors ------------------------------------------------------------------------------------------------------------
+
+    @property
+    def down(self) -> bool:
+        """Whether the last attempt to commit found no ledger and the next is not due yet."""
+        return self._down_until_s is not None and self._clock() < self._down_until_s
+
+    @property
+    def pending_rows(self) -> int:
+        """Readings that came in and are not committed, those in the writer's hands included."""
+        return self._waiting_rows + sum(one.size for one in self._taken)
+
+    @property
+    def oldest_pending_s(self) -> float:
+        """Age of the oldest message that is not committed, in seconds."""
+        oldest = self._taken[0] if self._taken else self._waiting[0] if self._waiting else None
+        return 0.0 if oldest is None else self._clock() - oldest.since_s
+
+    async def submit(self, received: Received) -> Receipt:
+        """Commit one message and answer its receipt. For doors whose sender waits and can be told to come back.
+
+        Raises Full, or Unavailable when the ledger is down: nothing of the message was kept then. Once it is not
+        certain that nothing was kept, only the commit ends the wait.
+        """
+        if self._down_until_s is not None and self.down:
+            raise Unavailable(self._down_until_s - self._clock())
+        future: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+
+        def settle(outcome: Outcome) -> None:
+            if future.done():  # the sender hung up
+                return
+            if isinstance(outcome, Receipt):
+                future.set_result(outcome)
+            else:
+                future.set_exception(outcome)
+
+        self.put(received, settle, withdrawable=True)
+        return await future
+
+    def put(self, received: Received, settle: Callable[[Outcome], None], *, withdrawable: bool = False) -> None:
+        """Take a message in; `settle` is called with its receipt after the commit, in order of arrival.
+
+        A withdrawable message raises Full when there is no room and is given back when the ledger goes down. The others
+        always stay: their door's window bounds them, and it only opens as they are settled.
+        """
+        if withdrawable and self.pending_rows >= self._limits.pending_max_rows:
+            self._metrics.full.inc()
+            raise Full(f"{self.pending_rows} readings wait")
+        decoded = decode(received, self._limits.raw_max_bytes)
+        if decoded.seq is not None:
+            received = replace(received, seq=decoded.seq)
+        size = decoded.readings
+        self._metrics.came_in(received.door, len(received.raw), size)
+        self._waiting.append(Waiting(received, decoded, settle, withdrawable, size, self._clock()))
+        self._waiting_rows += size
+        self._arrived.set()
+
+    # Writer -----------------------------------------------------------------------------------------------------------
+
+    async def run(self, until: asyncio.Event) -> None:
+        """Commit what comes in until told to stop; then what is in is committed before it returns.
+
+        A ledger that is down at the stop is not waited for: what is left stays unacknowledged with its sender. An error
+        that is neither the ledger's state nor one message's fault ends the task, and the process with it.
+        """
+        stopping = asyncio.create_task(until.wait())
+        try:
+            while not self._taken and await self._something_waits(until, stopping):
+                self._take()
+                await self._commit_taken(until, stopping)
+        finally:
+            stopping.cancel()
+            self._let_go()
+
+    async def _something_waits(self, until: asyncio.Event, stopping: asyncio.Task[Literal[True]]) -> bool:
+        while not self._waiting:
+            if until.is_set():
+                return False
+            self._arrived.clear()
+            arrived = asyncio.create_task(self._arrived.wait())
+            await asyncio.wait((arrived, stopping), return_when=asyncio.FIRST_COMPLETED)
+            arrived.cancel()
+        return True
+
+    def _take(self) -> None:
+        limits = self._limits
+        sizes = [one.size for one in islice(self._waiting, limits.group_max_messages)]
+        count = group_size(sizes, max_rows=limits.group_max_rows, max_messages=limits.group_max_messages)
+        self._taken = [self._waiting.popleft() for _ in range(count)]
+        self._waiting_rows -= sum(one.size for one in self._taken)
+
+    async def _commit_taken(self, until: asyncio.Event, stopping: asyncio.Task[Literal[True]]) -> None:
+        failures, perhaps_kept = 0, False
+        while self._taken:
+            try:
+                await self._commit(self._taken)
+            except LedgerUnavailable as error:
+                perhaps_kept |= error.perhaps_kept
+                failures += 1
+                self._go_down(error, failures, perhaps_kept)
+                if until.is_set():
+                    return
+                await asyncio.wait((stopping,), timeout=max(0.0, (self._down_until_s or 0.0) - self._clock()))
+            else:
+                self._down_until_s = None
+                self._taken = []
+
+    def _go_down(self, error: LedgerUnavailable, failures: int, perhaps_kept: bool) -> None:
+        """Keep the group for the next attempt; give back what certainly was not kept to those who can come again."""
+        delay_s = min(RETRY_MOST_S, RETRY_FIRST_S * 2.0 ** min(failures - 1, 10)) * (0.5 + self._jitter() / 2)
+        self._down_until_s = self._clock() + delay_s
+        self._metrics.retries.inc()
+        log.warning(
+            "ledger unavailable",
+            extra={"why": str(error), "failures": failures, "retry_s": round(delay_s, 3), "rows": self.pending_rows},
+        )
+        withdrawn = [one for one in self._waiting if one.withdrawable]
+        self._waiting = deque(one for one in self._waiting if not one.withdrawable)
+        self._waiting_rows = sum(one.size for one in self._waiting)
+        if not perhaps_kept:
+            withdrawn[:0] = [one for one in self._taken if one.withdrawable]
+            self._taken = [one for one in self._taken if not one.withdrawable]
+        for one in withdrawn:
+            one.settle(Unavailable(delay_s))
+
+    def _let_go(self) -> None:
+        """Tell those still waiting at the end that nobody will answer."""
+        for one in self._taken:
+            if one.withdrawable:
+                one.settle(Undecided())
+        for one in self._waiting:
+            if one.withdrawable:
+                one.settle(Unavailable(RETRY_MOST_S))
+        self._taken, self._waiting, self._waiting_rows = [], deque(), 0
+
+    async def _commit(self, taken: Sequence[Waiting]) -> None:
+        started_s = self._clock()
+        receipts = await self._save(taken)
+        now_s = self._clock()
+        self._metrics.committed(receipts, now_s - started_s, [now_s - one.since_s for one in taken])
+        log.info("group committed", extra=_facts(receipts, now_s - started_s))
+        for one, receipt in zip(taken, receipts, strict=True):
+            one.settle(receipt)
+
+    async def _save(self, taken: Sequence[Waiting]) -> list[Receipt]:
+        """One commit; or, when a message makes the ledger fail, halves until the bad message stands alone."""
+        messages = [one.received for one in taken]
+        admitted = await self._admit(messages, [one.decoded for one in taken])
+        try:
+            verdicts = await self._sink.save(Group(messages, admitted.rows, admitted.refusals))
+        except LedgerUnavailable:
+            raise
+        except Exception as error:
+            if len(taken) == 1:
+                return [await self._refuse_whole(taken[0], error)]
+            log.warning("group halved to find what the ledger refuses", extra={"why": str(error), "of": len(taken)})
+            half = len(taken) // 2
+            return await self._save(taken[:half]) + await self._save_rest(taken[half:])
+        return receipts_of(messages, [one.decoded for one in taken], admitted, verdicts)
+
+    async def _save_rest(self, taken: Sequence[Waiting]) -> list[Receipt]:
+        """The second half, after the first was committed: from now on it is not true that nothing was kept."""
+        try:
+            return await self._save(taken)
+        except LedgerUnavailable as error:
+            raise LedgerUnavailable(str(error), perhaps_kept=True) from error
+
+    async def _refuse_whole(self, one: Waiting, error: Exception) -> Receipt:
+        """Keep a message whose rows the ledger cannot take, as malformed. If even that fails the fault is ours."""
+        detail = shown(f"the ledger cannot take it: {type(error).__name__}: {error}") or ""
+        log.error("message refused by the ledger", exc_info=error, extra={"gateway": one.received.gateway})
+        refusal = Refusal(0, None, None, None, None, Code.MALFORMED, detail)
+        await self._sink.save(Group([one.received], _no_rows(), [refusal]))
+        return Receipt(one.received, 0, 0, 0, [refusal])
+
+    async def _admit(self, messages: Sequence[Received], decoded: Sequence[Decoded]) -> Admitted:
+        """Judge by the registry at hand; before a meter is called unknown or foreign, by the newest there is."""
+        try:
+            registry = await self.registry.current()
+            admitted = admit(messages, decoded, self._shelf_of(registry.version), self._rules)
+            if admitted.strangers and await self.registry.renewed():
+                registry = await self.registry.current()
+                admitted = admit(messages, decoded, self._shelf_of(registry.version), self._rules)
+        except Exception as error:
+            raise LedgerUnavailable(f"registry: {type(error).__name__}: {error}", perhaps_kept=False) from error
+        return admitted
+
+    def _shelf_of(self, version: int) -> Shelf:
+        if self._shelf is None or self._shelf[0] != version:
+            assert self.registry.picture is not None, "current() was awaited"
+            self._shelf = version, Shelf.of(self.registry.picture)
+        return self._shelf[1]
+
+
+def receipts_of(
+    messages: Sequence[Received],
+    decoded: Sequence[Decoded],
+    admitted: Admitted,
+    verdicts: npt.NDArray[np.int8],
+) -> list[Receipt]:
+    """One receipt a message from the ledger's verdicts and the refusals before it. Pure."""
+    rows = admitted.rows
+    slots = rows.message.astype(np.int64) * len(Verdict) + verdicts
+    counts = np.bincount(slots, minlength=len(messages) * len(Verdict)).reshape(-1, len(Verdict)).tolist()
+    refused: dict[int, list[Refusal]] = {}
+    for refusal in admitted.refusals:
+        refused.setdefault(refusal.message, []).append(refusal)
+    for row in np.flatnonzero(verdicts == Verdict.CONFLICT).tolist():
+        refused.setdefault(int(rows.message[row]), []).append(_conflict(decoded, rows, row))
+    for found in refused.values():
+        found.sort(key=lambda refusal: -1 if refusal.position is None else refusal.position)
+    return [
+        Receipt(
+            message,
+            counts[number][Verdict.STORED],
+            counts[number][Verdict.DUPLICATE],
+            counts[number][Verdict.REVISED],
+            refused.get(number, ()),
+        )
+        for number, message in enumerate(messages)
+    ]
+
+
+def _conflict(decoded: Sequence[Decoded], rows: ReadingBatch, row: int) -> Refusal:
+    message, position = int(rows.message[row]), int(rows.position[row])
+    meter = decoded[message].meters[decoded[message].place_of(position)]
+    at, value = rfc3339(int(rows.at_us[row])), repr(float(rows.value[row]))
+    return Refusal(message, position, meter, at, value, Code.CONFLICT, DETAILS[Code.CONFLICT])
+
+
+def _no_rows() -> ReadingBatch:
+    ints = np.empty(0, np.int32)
+    return ReadingBatch(
+        np.empty(0, np.int64), ints, np.empty(0), np.empty(0, np.int16), ints, ints, np.empty(0, np.bool_)
+    )
+
+
+def _facts(receipts: Sequence[Receipt], commit_s: float) -> dict[str, object]:
+    return {
+        "messages": len(receipts),
+        "stored": sum(receipt.stored for receipt in receipts),
+        "duplicate": sum(receipt.duplicate for receipt in receipts),
+        "revised": sum(receipt.revised for receipt in receipts),
+        "rejected": sum(len(receipt.rejected) for receipt in receipts),
+        "commit_ms": round(commit_s * 1000, 3),
+    }

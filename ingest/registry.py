@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -45,3 +46,53 @@ class RegistrySource(Protocol):
 
     async def read(self) -> Registry:
         """The whole newest picture."""
+
+
+class RegistryView:
+    """The picture at hand. It is read once and again when it is told or found to be old.
+
+    Whoever is about to refuse because something is not in the picture asks `renewed` first, so that what was created a
+    moment ago is known at once.
+    """
+
+    def __init__(self, source: RegistrySource) -> None:
+        self._source = source
+        self._stale = True
+        self._reading = asyncio.Lock()
+        self.picture: Registry | None = None
+
+    def stale(self) -> None:
+        """The picture is known to be old (a notification came): read it again before the next use."""
+        self._stale = True
+
+    async def current(self) -> Registry:
+        """The picture, read if there is none or it was called stale. Raises what the source raises."""
+        if self._stale or self.picture is None:
+            async with self._reading:
+                if self._stale or self.picture is None:
+                    await self._read()
+        assert self.picture is not None, "just read"
+        return self.picture
+
+    async def renewed(self) -> bool:
+        """Ask whether there is a newer picture and read it if so. Raises what the source raises."""
+        async with self._reading:
+            if self.picture is not None and await self._source.version() <= self.picture.version:
+                return False
+            await self._read()
+            return True
+
+    async def gateway_of(self, secret_sha256: bytes) -> str | None:
+        """Whose secret has this digest, by the newest picture if the one at hand does not know it."""
+        picture = await self.current()
+        if secret_sha256 not in picture.by_secret and await self.renewed():
+            picture = await self.current()
+        return picture.by_secret.get(secret_sha256)
+
+    async def _read(self) -> None:
+        self._stale = False  # before the question: what changes meanwhile makes it stale again
+        try:
+            self.picture = await self._source.read()
+        except BaseException:
+            self._stale = True
+            raise
