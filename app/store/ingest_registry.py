@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
+from collections.abc import Callable
 
 import asyncpg
 
+from app.store.database import plain_url
+from app.store.readings import is_unavailable
+from app.store.waiting import first_of
 from ingest.registry import GatewayEntry, MeterEntry, Registry
 
 VERSION = "SELECT version FROM registry_version"
@@ -49,3 +54,29 @@ def picture(version: int, gateways: list[asyncpg.Record], meters: list[asyncpg.R
         for row in gateways
     }
     return Registry(version, entries, {entry.secret_sha256: name for name, entry in entries.items()})
+
+
+RECONNECT_S = 1.0
+
+
+async def tell_changes(database_url: str, told: Callable[[], None], until: asyncio.Event) -> None:
+    """Calls `told` when the registry changed, and after every gap in which a change could have gone unheard."""
+    while not until.is_set():
+        try:
+            await _listen(database_url, told, until)
+        except Exception as error:
+            if not is_unavailable(error):
+                raise
+        await first_of(RECONNECT_S, until)
+
+
+async def _listen(database_url: str, told: Callable[[], None], until: asyncio.Event) -> None:
+    connection = await asyncpg.connect(plain_url(database_url), timeout=10)
+    lost = asyncio.Event()
+    connection.add_termination_listener(lambda _: lost.set())
+    try:
+        await connection.add_listener("registry", lambda *_: told())
+        told()
+        await first_of(None, until, lost)
+    finally:
+        await connection.close()

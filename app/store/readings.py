@@ -244,8 +244,8 @@ class ReadingLedger:
 
     async def save(self, group: Group) -> Verdicts:
         """See `ReadingSink.save`."""
+        connection = await self._connected()
         try:
-            connection = await self._connected()
             try:
                 return await self._commit(connection, group, look_up_all=False)
             except asyncpg.UniqueViolationError:
@@ -265,12 +265,14 @@ class ReadingLedger:
 
     async def _connected(self) -> asyncpg.Connection:
         if self._connection is None or self._connection.is_closed():
-            self._connection = await asyncpg.connect(
-                self._url,
-                timeout=10,
-                command_timeout=COMMAND_TIMEOUT_S,
-                server_settings=SESSION,
-            )
+            try:
+                self._connection = await asyncpg.connect(
+                    self._url, timeout=10, command_timeout=COMMAND_TIMEOUT_S, server_settings=SESSION
+                )
+            except Exception as error:
+                if not is_unavailable(error):
+                    raise
+                raise LedgerUnavailable(str(error) or type(error).__name__, perhaps_kept=False) from error
         return self._connection
 
     def _drop_connection(self) -> None:
