@@ -45,8 +45,8 @@ class Decoded:
     """The readable readings of one message as equally long columns, and the refusals of the others.
 
     meters: code of each row as it was sent. at_us: int64[n], microseconds since 1970 UTC. value: float64[n], finite.
-    quality: int16[n], 0 to 3; None means all 0. position: int32[n], place of each row among the readings of the message;
-    None means 0 to n-1. refusals have `message` 0.
+    quality: int16[n], 0 to 3; None means all 0. position: int32[n], place of each row among the readings of the
+    message; None means 0 to n-1. refusals have `message` 0.
     """
 
     seq: int | None
@@ -101,7 +101,7 @@ def read_content_type(content_type: str) -> tuple[str, str]:
 
 
 def inflate(raw: bytes, encoding: str, limit: int) -> bytes:
-    """Unpack a gzip or zstd body. Raises Malformed when it is broken, TooLarge when more than `limit` bytes come out."""
+    """Unpack a gzip or zstd body. Raises Malformed when it is broken, TooLarge when over `limit` bytes come out."""
     if encoding == "gzip":
         return _gunzip(raw, limit)
     if encoding == "zstd":
@@ -171,18 +171,17 @@ def _quick(message: Message, colons: int) -> Decoded | None:
         part is not None for part in (message.seq, message.revise, message.ts, message.vals, message.rows, message.q)
     ) + sum(part is not None for part in (message.meters, message.t, message.values))
     left = colons - 1 - keys
-    if message.meters is not None and message.t is not None and message.values is not None and keys <= 6:
+    if message.meters is not None:
         return _quick_columns(message, left)
-    if message.rows is not None and message.q is None and message.vals is None and message.ts is None:
+    if message.rows is not None:
         return _quick_rows(message, left)
-    if message.vals is not None and message.ts is not None and message.rows is None:
-        return _quick_map(message, left)
-    return None
+    return _quick_map(message, left)
 
 
 def _quick_columns(message: Message, left: int) -> Decoded | None:
     meters, t, values, q = message.meters, message.t, message.values, message.q
-    assert meters is not None and t is not None and values is not None, "the caller looked"
+    if meters is None or t is None or values is None:
+        return None
     if message.vals is not None or message.rows is not None or message.ts is not None or isinstance(q, dict):
         return None
     sizes = {len(meters), len(t), len(values), len(meters if q is None else q)}
@@ -195,7 +194,9 @@ def _quick_columns(message: Message, left: int) -> Decoded | None:
 
 def _quick_rows(message: Message, left: int) -> Decoded | None:
     rows = message.rows
-    if rows is None or message.meters is not None or message.t is not None or message.values is not None:
+    if rows is None or message.t is not None or message.values is not None:
+        return None
+    if message.q is not None or message.vals is not None or message.ts is not None:
         return None
     times = [row.ts for row in rows]
     if left != "".join(times).count(":"):
@@ -212,7 +213,7 @@ def _quick_map(message: Message, left: int) -> Decoded | None:
     vals, ts, q = message.vals, message.ts, message.q
     if vals is None or ts is None or isinstance(q, list):
         return None
-    if message.meters is not None or message.t is not None or message.values is not None:
+    if message.t is not None or message.values is not None:
         return None
     at_us = instant_us(ts)
     if isinstance(at_us, Code) or left != len(vals) + len(q or ()) + ts.count(":"):

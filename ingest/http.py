@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 import time
 from collections import Counter as Tally
@@ -19,6 +20,8 @@ from ingest.metrics import IngestMetrics
 from ingest.pipeline import Full, Pipeline, Unavailable, Undecided
 from ingest.wire import CSV_TYPE, JSON_TYPE, Receipt, shown
 
+log = logging.getLogger(__name__)
+
 Scope = MutableMapping[str, Any]
 Event = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Event]]
@@ -34,7 +37,7 @@ class Hangup(Exception):
     """The sender went away before its request was complete."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Problem(Exception):
     """A request that gets no receipt. Nothing of it was kept, unless the code is `undecided`."""
 
@@ -114,6 +117,7 @@ class ReadingsEndpoint:
         try:
             gateway = await self._pipeline.registry.gateway_of(digest)
         except Exception as error:
+            log.warning("registry unavailable", extra={"why": str(error)})
             raise unavailable(FULL_RETRY_S) from error
         if gateway is None:
             self._metrics.unauthorised.inc()

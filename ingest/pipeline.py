@@ -35,8 +35,8 @@ RETRY_FIRST_S, RETRY_MOST_S = 0.1, 5.0
 class LedgerUnavailable(Exception):
     """The ledger cannot take a group now (database gone, read-only, full). The same group may come again.
 
-    `perhaps_kept` is false only when it is certain that nothing of the group was committed, as when no connection could be
-    had at all. A connection lost during COMMIT leaves it open.
+    `perhaps_kept` is false only when it is certain that nothing of the group was committed, as when no connection
+    could be had at all. A connection lost during COMMIT leaves it open.
     """
 
     def __init__(self, detail: str = "", *, perhaps_kept: bool = True) -> None:
@@ -278,7 +278,7 @@ class Pipeline:
             verdicts = await self._sink.save(Group(messages, admitted.rows, admitted.refusals))
         except LedgerUnavailable:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # which errors a message can cause is the ledger's affair; ours ends
             if len(taken) == 1:
                 return [await self._refuse_whole(taken[0], error)]
             log.warning("group halved to find what the ledger refuses", extra={"why": str(error), "of": len(taken)})

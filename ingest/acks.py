@@ -1,0 +1,53 @@
+"""Which broker messages may be acknowledged now: in order of arrival, and never on a connection they did not come by. Pure."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Ticket:
+    """A message in line: the connection it came by, its packet id there, and whether it is committed."""
+
+    generation: int
+    packet_id: int
+    settled: bool = False
+
+
+class AckLine:
+    """The messages of one connection that are not acknowledged yet, oldest first.
+
+    MQTT wants acknowledgements in the order of the messages (MQTT-4.6.0-2), so one that is settled early waits for those
+    before it. A packet id belongs to its connection: on the next it may name somebody else's message, so what is settled
+    after a reconnect is dropped. The broker sends that message again.
+    """
+
+    def __init__(self) -> None:
+        self._line: deque[Ticket] = deque()
+        self.generation = 0
+
+    def __len__(self) -> int:
+        return len(self._line)
+
+    def opened(self) -> None:
+        """A new connection: nothing of the old one can be acknowledged any more."""
+        self.generation += 1
+        self._line.clear()
+
+    def arrived(self, packet_id: int) -> Ticket:
+        ticket = Ticket(self.generation, packet_id)
+        self._line.append(ticket)
+        return ticket
+
+    def settle(self, ticket: Ticket) -> bool:
+        """The message is committed. False if its connection is gone."""
+        ticket.settled = True
+        return ticket.generation == self.generation
+
+    def ready(self) -> list[int]:
+        """The packet ids to acknowledge now, in order; each is answered once."""
+        packet_ids: list[int] = []
+        while self._line and self._line[0].settled:
+            packet_ids.append(self._line.popleft().packet_id)
+        return packet_ids
