@@ -10,9 +10,11 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Table, delete, insert, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from app.store.tables import carrier, co2_factor, coal_factor, factor_set, meter, region, touched
 
@@ -21,6 +23,19 @@ NATIONAL_TABLES = ("regions", "carriers", "coal_factors", "co2_factors")
 MEANING: dict[str, Any] = {"": None, "yes": True, "no": False}
 # Two services may start at once: whoever comes second waits here and then finds everything done.
 MIGRATION_LOCK = 0x7463_6577
+
+
+class SchemaMissing(Exception):
+    """The database has no schema, or an older one than this program needs."""
+
+
+async def require_schema(engine: AsyncEngine) -> None:
+    """Raises SchemaMissing unless the database is at this program's newest revision or a later one."""
+    async with engine.connect() as connection:
+        found = await connection.run_sync(lambda sync: MigrationContext.configure(sync).get_current_revision())
+    known = [script.revision for script in ScriptDirectory.from_config(configuration()).walk_revisions()]
+    if found is None or (found in known and found != known[0]):
+        raise SchemaMissing(f"the schema is at {found or 'nothing'} and must be at {known[0]}; run: tcewatch migrate")
 
 
 async def migrate(database_url: str) -> None:

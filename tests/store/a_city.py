@@ -11,7 +11,7 @@ import numpy as np
 from app.store.database import plain_url
 from ingest.batch import Door, Group, ReadingBatch, Received, Refusal
 
-ENTERPRISE = "91445300MA4UXXXX0X"
+ENTERPRISE = "91445300MA4UXXXX0J"
 GATEWAY = "gw-1"
 SECRET = "s3cret"
 T0_US = 1_795_396_500_000_000

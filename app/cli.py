@@ -1,0 +1,135 @@
+"""The `tcewatch` command. Each sub-command says what went wrong in one line and answers a status a script can use."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Annotated, Any, TypeVar
+
+import asyncpg
+import typer
+from sqlalchemy import make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.settings import PREFIX, Settings, WrongSetting, read_settings
+
+T = TypeVar("T")
+
+FAILED = 1
+WRONG_USE = 2
+
+app = typer.Typer(
+    name="tcewatch",
+    help="Meter readings to tonnes of coal equivalent: the open ledger of key energy users.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+token_app = typer.Typer(help="Tokens for people and programs.", no_args_is_help=True)
+app.add_typer(token_app, name="token")
+
+
+def fail(message: str, status: int = FAILED) -> typer.Exit:
+    typer.echo(f"tcewatch: {message}", err=True)
+    return typer.Exit(status)
+
+
+def settings_or_exit(**overrides: Any) -> Settings:
+    try:
+        return read_settings(**overrides)
+    except WrongSetting as error:
+        raise fail(str(error), WRONG_USE) from error
+
+
+def run(settings: Settings, job: Coroutine[Any, Any, T]) -> T:
+    """Runs a job; a database that cannot be had, or has no schema, is a sentence and not a traceback."""
+    try:
+        return asyncio.run(job)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, SQLAlchemyError) as error:
+        raise fail(database_trouble(settings, error)) from error
+
+
+def database_trouble(settings: Settings, error: Exception) -> str:
+    """What is wrong between us and the database, and what to do about it."""
+    address = make_url(settings.database_url).render_as_string(hide_password=True)
+    cause = getattr(error, "orig", None) or error
+    if isinstance(cause, asyncpg.UndefinedTableError | asyncpg.UndefinedColumnError) or "UndefinedTable" in str(cause):
+        return f"the schema in {address} is missing or old; run: tcewatch migrate"
+    if isinstance(cause, asyncpg.InvalidPasswordError | asyncpg.InvalidAuthorizationSpecificationError):
+        return f"{address} refuses the log-in ({cause}); mend user and password in {PREFIX}DATABASE_URL"
+    if isinstance(cause, asyncpg.InvalidCatalogNameError):
+        return f"{address}: {cause}; create the database or mend {PREFIX}DATABASE_URL"
+    return f"the database {address} cannot be used: {cause}; is it running? See: tcewatch doctor"
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database to the newest schema and load the reference tables. Doing it twice changes nothing."""
+    from app.store.migrate import migrate as bring_up
+
+    settings = settings_or_exit()
+    run(settings, bring_up(settings.database_url))
+    typer.echo("the schema and the reference tables are up to date")
+
+
+@app.command()
+def serve(
+    roles: Annotated[str, typer.Option(help="What this process does, with commas between.")] = "api,ingest,worker",
+) -> None:
+    """Run the service until SIGTERM or Ctrl-C. What was acknowledged is committed; what was not is sent again."""
+    from app.logs import set_up_logs
+    from app.main import PortTaken, ServiceRole
+    from app.main import serve as run_service
+    from app.store.migrate import SchemaMissing
+
+    settings = settings_or_exit()
+    try:
+        chosen = frozenset(ServiceRole(role.strip()) for role in roles.split(","))
+    except ValueError as error:
+        known = ", ".join(ServiceRole)
+        raise fail(f"--roles {roles}: {error}; choose from {known}", WRONG_USE) from error
+    set_up_logs(settings.log_format)
+    try:
+        run(settings, run_service(settings, chosen))
+    except (PortTaken, SchemaMissing) as error:
+        raise fail(str(error)) from error
+    except ExceptionGroup as group:
+        logging.getLogger("tcewatch").critical("a part of the service failed", exc_info=group)
+        raise fail(f"a part of the service failed: {'; '.join(map(repr, group.exceptions))}") from group
+
+
+@app.command()
+def verify(
+    enterprise: Annotated[str | None, typer.Option(help="Only this enterprise (credit code).")] = None,
+    start: Annotated[str | None, typer.Option("--from", help="From this moment or local date.")] = None,
+    end: Annotated[str | None, typer.Option("--to", help="Up to this moment or local date.")] = None,
+) -> None:
+    """Recompute every rollup from the raw readings and print what differs. Status 1 if something does."""
+    settings = settings_or_exit()
+    if run(settings, verified(settings, enterprise, start, end)):
+        raise typer.Exit(FAILED)
+
+
+async def verified(settings: Settings, enterprise: str | None, start: str | None, end: str | None) -> int:
+    """Prints the differences and answers their number."""
+    from app.rollup.verify import verify as compare
+    from app.store.database import open_database
+    from energy.interval import BadTime, SiteCalendar, parse_range_bound
+
+    try:
+        bounds = [None if text is None else parse_range_bound(text, settings.zone) for text in (start, end)]
+    except BadTime as error:
+        raise fail(str(error), WRONG_USE) from error
+    async with open_database(settings.database_url, pool_size=2) as database:
+        found = await compare(
+            database, SiteCalendar(settings.zone), enterprise=enterprise, from_us=bounds[0], to_us=bounds[1]
+        )
+    for difference in found.differences:
+        typer.echo(str(difference))
+    typer.echo(
+        f"{found.meters} meters, {found.readings} readings, {found.buckets} buckets recomputed: "
+        f"{len(found.differences)} differences, {found.waiting} marks waiting"
+    )
+    return len(found.differences)

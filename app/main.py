@@ -1,0 +1,152 @@
+"""Puts the rooms together: the database, the doors, the writer, the rollup and the HTTP server, as one life.
+
+Every part runs in one group: if one dies the process ends. On SIGTERM or SIGINT the doors close first, then the writer
+commits what is in, then the process leaves; what was not committed was not acknowledged either.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import signal
+import socket
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+from typing import Any
+
+import uvicorn
+from prometheus_client import REGISTRY
+
+from app.settings import PREFIX, Settings
+from app.store.database import Database, open_database
+from app.store.ingest_registry import StoredRegistry, tell_changes
+from app.store.migrate import require_schema
+from app.store.readings import ReadingLedger
+from energy.interval import SiteCalendar
+from ingest.accounts import BrokerAccounts
+from ingest.http import ReadingsEndpoint
+from ingest.metrics import IngestMetrics
+from ingest.mqtt import BrokerDoor, BrokerLink
+from ingest.pipeline import Limits, Pipeline
+from ingest.registry import RegistryView
+from ingest.validate import Rules
+
+log = logging.getLogger(__name__)
+
+READINGS_PATH = "/api/v1/readings"
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class ServiceRole(StrEnum):
+    """What a process does. One process does all by default; several may share the work."""
+
+    API = "api"
+    INGEST = "ingest"
+    WORKER = "worker"
+
+
+class PortTaken(Exception):
+    """The HTTP port cannot be listened on."""
+
+
+async def serve(settings: Settings, roles: frozenset[ServiceRole], *, ready: Callable[[str], None] | None = None) -> None:
+    """Run until a stop signal. Raises PortTaken, SchemaMissing or what the database raises when the start fails."""
+    stop = asyncio.Event()
+    for number in STOP_SIGNALS:
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    listener = listening_socket(settings)
+    try:
+        async with open_database(settings.database_url) as database:
+            await require_schema(database.engine)
+            await Service(settings, roles, database).run(listener, stop, ready)
+    finally:
+        listener.close()
+
+
+def listening_socket(settings: Settings) -> socket.socket:
+    """The HTTP port, taken before anything else starts, so that a busy one is a sentence and not half a service."""
+    family = socket.AF_INET6 if ":" in settings.http_host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.http_host, settings.http_port))
+    except OSError as error:
+        listener.close()
+        raise PortTaken(
+            f"{settings.http_host}:{settings.http_port} cannot be listened on ({error.strerror}); "
+            f"end the program that uses it or set {PREFIX}HTTP_PORT (0 takes a free one)"
+        ) from error
+    listener.listen(2048)
+    return listener
+
+
+class Service:
+    """The parts of one process, made from its settings and roles."""
+
+    def __init__(self, settings: Settings, roles: frozenset[ServiceRole], database: Database) -> None:
+        self._settings = settings
+        self._roles = roles
+        self._database = database
+        self._calendar = SiteCalendar(settings.zone)
+        self._registry = StoredRegistry(database.pool)
+        self._view = RegistryView(self._registry)
+        self._metrics = IngestMetrics(REGISTRY)
+        self._ledger = ReadingLedger(settings.database_url)
+        self._pipeline = Pipeline(
+            self._ledger, self._view, metrics=self._metrics, limits=limits_of(settings), rules=rules_of(settings)
+        )
+        self._metrics.watch(lambda: self._pipeline.pending_rows, lambda: self._pipeline.oldest_pending_s)
+        self._link = self._broker_link()
+
+    async def run(
+        self, listener: socket.socket, stop: asyncio.Event, ready: Callable[[str], None] | None
+    ) -> None:
+        doors_closed = asyncio.Event()
+        try:
+            async with asyncio.TaskGroup() as parts:
+                for name, part in self._background(stop, doors_closed).items():
+                    parts.create_task(part, name=name)
+                await self._serve_http(listener, stop, ready)
+                stop.set()
+                doors_closed.set()
+        finally:
+            await self._ledger.close()
+        log.info("stopped")
+
+    def _background(self, stop: asyncio.Event, doors_closed: asyncio.Event) -> dict[str, Any]:
+        parts: dict[str, Awaitable[None]] = {}
+        if self._link is not None:
+            parts["broker"] = self._link.run(stop)
+        if ServiceRole.INGEST in self._roles:
+            parts["writer"] = self._pipeline.run(doors_closed)
+            parts["registry"] = tell_changes(self._settings.database_url, self._view.stale, stop)
+            if self._link is not None:
+                door = BrokerDoor(self._link, self._pipeline, self._registry, metrics=self._metrics)
+                parts["broker door"] = door.run(stop)
+        if ServiceRole.WORKER in self._roles:
+            parts["rollup"] = RollupWorker(self._database, self._calendar).run(stop)
+        return parts
+
+    def _broker_link(self) -> BrokerLink | None:
+        """One connection for the door and for gateway accounts. A process without the door leaves no session behind."""
+        url, ingest = self._settings.mqtt_url, ServiceRole.INGEST in self._roles
+        if url is None or not self._roles & {ServiceRole.INGEST, ServiceRole.API}:
+            return None
+        if ingest:
+            return BrokerLink(
+                url,
+                client_id=self._settings.mqtt_client_id,
+                receive_maximum=self._settings.mqtt_receive_maximum,
+                metrics=self._metrics,
+            )
+        client_id = f"tcewatch-api-{secrets.token_hex(4)}"
+        return BrokerLink(url, client_id=client_id, receive_maximum=20, metrics=self._metrics, session_expiry_s=0)
+
+
+def limits_of(settings: Settings) -> Limits:
+    return Limits(group_max_rows=settings.group_max_rows, pending_max_rows=settings.pending_max_rows)
+
+
+def rules_of(settings: Settings) -> Rules:
+    return Rules(max_age_days=settings.reading_max_age_days, max_ahead_s=settings.reading_max_ahead_s)
