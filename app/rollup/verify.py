@@ -1,0 +1,262 @@
+"""Every figure again from raw readings, from nothing, and held against what is stored, to the last digit.
+
+Nothing of the incremental way is used: no windows, no stored flags, no sums in the database. One meter is read from its
+first reading to its last, its hours are booked with energy's own decimals, and longer buckets are added up here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+import numpy as np
+
+from app.rollup.recompute import per_raw
+from app.rollup.rework import edges_around
+from app.rollup.windows import BEGINNING_US, END_US
+from app.store import rollups
+from app.store.database import Database
+from app.store.energy import backlog
+from app.store.factors import factor_rows, factors_of
+from app.store.numeric_wire import EXACT
+from app.store.rollups import Connection, MeterAccount, ReadingRows
+from energy.consumption import assess, spread
+from energy.interval import Level, SiteCalendar, from_us
+from energy.reading import Role, Series
+from energy.rollup import normal_quantity
+from energy.tce import Booking, FactorBook, book, contribution
+
+Row = tuple[Decimal | int | None, ...]
+"""A row's figures in the order of METER_COLUMNS or ENTERPRISE_COLUMNS."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One figure that is not what the readings say; None: the row is not there, or the figure is null."""
+
+    table: str
+    key: str
+    start_us: int
+    column: str
+    stored: str | None
+    expected: str | None
+
+    def __str__(self) -> str:
+        at = from_us(self.start_us).isoformat()
+        return f"{self.table} {self.key} {at} {self.column}: stored {self.stored}, from readings {self.expected}"
+
+
+@dataclass(slots=True)
+class Verification:
+    """What was looked at and what differed. `waiting`: marks not worked off; what they touch may rightly differ yet."""
+
+    meters: int = 0
+    readings: int = 0
+    buckets: int = 0
+    waiting: int = 0
+    differences: list[Difference] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    calendar: SiteCalendar
+    factors: FactorBook
+    from_us: int
+    to_us: int
+
+
+async def verify(
+    database: Database,
+    calendar: SiteCalendar,
+    *,
+    enterprise: str | None = None,
+    from_us: int | None = None,
+    to_us: int | None = None,
+) -> Verification:
+    """Recompute all rollups, or an enterprise's, and compare the buckets that start in [from_us, to_us).
+
+    Reads one consistent snapshot. Raises what the database raises, and what a meter's own data makes energy raise.
+    """
+    found = Verification()
+    async with (
+        database.pool.acquire() as connection,
+        connection.transaction(isolation="repeatable_read", readonly=True),
+    ):
+        await connection.execute(rollups.SETTINGS)
+        found.waiting = (await backlog(connection)).rows
+        factors = factors_of(await factor_rows(connection)).book
+        scope = _Scope(
+            calendar, factors, BEGINNING_US if from_us is None else from_us, END_US if to_us is None else to_us
+        )
+        for one, meters in await rollups.meters_by_enterprise(connection, enterprise):
+            await _verify_enterprise(connection, scope, one, meters, found)
+    return found
+
+
+async def _verify_enterprise(
+    connection: Connection, scope: _Scope, enterprise: str, meters: Sequence[int], found: Verification
+) -> None:
+    accounts = await rollups.accounts(connection, meters)
+    booked: list[tuple[MeterAccount, dict[int, _Hour]]] = []
+    for number in meters:
+        account = accounts[number]
+        if isinstance(account, ValueError):
+            raise account
+        rows = await rollups.read(connection, ([number], [BEGINNING_US], [END_US]))
+        found.meters += 1
+        found.readings += len(rows.at_us)
+        hours = await asyncio.to_thread(_book_hours, scope, account, rows)
+        booked.append((account, hours))
+        await _compare_meter(connection, scope, account, rows, hours, found)
+    for level in Level:
+        expected = await asyncio.to_thread(_enterprise_rows, scope, level, booked)
+        stored = await rollups.stored_enterprise(connection, level, enterprise)
+        keyed = {(f"{enterprise}/{carrier}", start_us): row for (carrier, start_us), row in expected.items()}
+        there = {(f"{enterprise}/{carrier}", start_us): row for (carrier, start_us), row in stored.items()}
+        _compare(scope, f"enterprise_{rollups.WORD[level]}", rollups.ENTERPRISE_COLUMNS, there, keyed, found)
+
+
+@dataclass(frozen=True, slots=True)
+class _Hour:
+    """One hour of one meter: its booking as a purchase (so without sign) and as what it is, and its times."""
+
+    unsigned: Booking
+    signed: Booking
+    measured_us: int
+    estimated_us: int
+    held: int
+
+
+def _book_hours(scope: _Scope, account: MeterAccount, rows: ReadingRows) -> dict[int, _Hour]:
+    if not len(rows.at_us):
+        return {}
+    series = Series(rows.at_us, rows.value, rows.quality)
+    assessment = assess(series, account.rules)
+    reach_us = 2 * account.rules.expected_us
+    edges_us = scope.calendar.hour_edges_us(int(rows.at_us[0]), int(rows.at_us[-1]) + 1 + reach_us)
+    part = spread(series, assessment, account.rules, edges_us)
+    held_at = np.array([one.at_us for one in assessment.held()], np.int64)
+    held = np.histogram(held_at, edges_us)[0] if len(held_at) else np.zeros(len(edges_us) - 1, np.int64)
+    scale = per_raw(account)
+    hours = {}
+    for at, start_us in enumerate(edges_us[:-1].tolist()):
+        times = int(part.measured_us[at]), int(part.estimated_us[at]), int(held[at])
+        if any(times):
+            quantity = normal_quantity(int(part.quantity_nano[at]), scale)
+            hours[start_us] = _Hour(*_bookings(scope, account, quantity, start_us), *times)
+    return hours
+
+
+def _bookings(scope: _Scope, account: MeterAccount, quantity: Decimal, start_us: int) -> tuple[Booking, Booking]:
+    day = scope.calendar.local_date(start_us)
+    unsigned, signed = (
+        book(
+            scope.factors,
+            account.carrier,
+            role,
+            quantity,
+            day,
+            enterprise=account.enterprise,
+            region=account.region,
+        )
+        for role in (Role.PURCHASE, account.role)
+    )
+    return unsigned, signed
+
+
+async def _compare_meter(
+    connection: Connection,
+    scope: _Scope,
+    account: MeterAccount,
+    rows: ReadingRows,
+    hours: Mapping[int, _Hour],
+    found: Verification,
+) -> None:
+    key = f"{account.enterprise}/{account.code}"
+    for level in Level:
+        expected = {(key, at): row for at, row in _summed(scope, level, _meter_rows(hours)).items()}
+        stored = await rollups.stored_meter(connection, level, account.meter_id)
+        there = {(key, at): row for at, row in stored.items()}
+        _compare(scope, f"meter_{rollups.WORD[level]}", rollups.METER_COLUMNS, there, expected, found)
+    held = assess(Series(rows.at_us, rows.value, rows.quality), account.rules).held()
+    said = {(key, one.at_us): (str(one.reason),) for one in held}
+    kept = {(key, at): (why,) for at, why in (await rollups.stored_held(connection, account.meter_id)).items()}
+    _compare(scope, "held_reading", ("why",), kept, said, found)
+
+
+def _meter_rows(hours: Mapping[int, _Hour]) -> Iterator[tuple[int, Row]]:
+    for start_us, hour in hours.items():
+        it = hour.unsigned
+        tonnes = (signed and signed.gross for signed in (it.tce_equivalent, it.tce_equal, it.tco2))
+        yield start_us, (it.quantity.gross, *tonnes, hour.measured_us, hour.estimated_us, hour.held)
+
+
+def _enterprise_rows(
+    scope: _Scope, level: Level, meters: Sequence[tuple[MeterAccount, Mapping[int, _Hour]]]
+) -> dict[tuple[str, int], Row]:
+    by_carrier: dict[str, list[tuple[int, Row]]] = {}
+    for account, hours in meters:
+        one = contribution(account.role, Decimal(1))
+        if one.gross or one.net:
+            by_carrier.setdefault(account.carrier, []).extend(_signed_rows(hours))
+    return {
+        (carrier, start_us): row
+        for carrier, rows in by_carrier.items()
+        for start_us, row in _summed(scope, level, rows).items()
+    }
+
+
+def _signed_rows(hours: Mapping[int, _Hour]) -> Iterator[tuple[int, Row]]:
+    for start_us, hour in hours.items():
+        it = hour.signed
+        both = (it.quantity, it.tce_equivalent, it.tce_equal, it.tco2)
+        sides = tuple(side for s in both for side in ((s.gross, s.net) if s is not None else (None, None)))
+        yield start_us, (*sides, hour.measured_us, hour.estimated_us, hour.held)
+
+
+def _summed(scope: _Scope, level: Level, rows: Iterable[tuple[int, Row]]) -> dict[int, Row]:
+    """Rows of hours added up to the level's buckets; what is null in one part is null in the sum."""
+    listed = list(rows)
+    if not listed:
+        return {}
+    starts = np.array([start_us for start_us, _ in listed], np.int64)
+    edges = edges_around(scope.calendar, level, int(starts.min()), int(starts.max()) + 1)
+    places = edges[np.searchsorted(edges, starts, side="right") - 1].tolist()
+    total: dict[int, Row] = {}
+    for place, (_, row) in zip(places, listed, strict=True):
+        total[place] = tuple(map(_add, total[place], row)) if place in total else row
+    return total
+
+
+def _add(left: Decimal | int | None, right: Decimal | int | None) -> Decimal | int | None:
+    if left is None or right is None:
+        return None
+    if isinstance(left, int) and isinstance(right, int):
+        return left + right
+    return EXACT.add(Decimal(left), Decimal(right))
+
+
+def _compare(
+    scope: _Scope,
+    table: str,
+    columns: Sequence[str],
+    stored: Mapping[tuple[str, int], Sequence[object]],
+    expected: Mapping[tuple[str, int], Sequence[object]],
+    found: Verification,
+) -> None:
+    nothing = (None,) * len(columns)
+    for key in sorted(stored.keys() | expected.keys()):
+        if not scope.from_us <= key[1] < scope.to_us:
+            continue
+        found.buckets += 1
+        for column, is_there, should_be in zip(
+            columns, stored.get(key, nothing), expected.get(key, nothing), strict=True
+        ):
+            if is_there != should_be:
+                found.differences.append(Difference(table, *key, column, _text(is_there), _text(should_be)))
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)

@@ -1,0 +1,508 @@
+"""Reads of the figures: an enterprise's series, and one bucket of many enterprises. From rollups, never from readings.
+
+Figures are exact decimals. What nobody measured is None and never 0; what lacks a factor is None with the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+
+import asyncpg
+import numpy as np
+import numpy.typing as npt
+
+from app.store.numeric_wire import exact_sum
+from app.store.readings import MOMENT
+from app.store.rollups import WORD, Connection
+from energy.interval import Level, SiteCalendar
+from energy.reading import Role
+from energy.rollup import Status, coverage, status
+from energy.tce import Basis
+
+Int64s = npt.NDArray[np.int64]
+
+MOST_BUCKETS = 20_000
+"""More than two years of hours; a longer range is asked for in parts or in days."""
+
+
+TONNES = ("tce", "tce_net", "tco2", "tco2_net")
+
+
+class EnterpriseUnknown(LookupError):
+    """No enterprise has this id. Attribute: enterprise."""
+
+    def __init__(self, enterprise: str) -> None:
+        self.enterprise = enterprise
+        super().__init__(f"no enterprise {enterprise!r}")
+
+
+class TooManyBuckets(ValueError):
+    """The range has more buckets than one answer may. Attributes: count, limit."""
+
+    def __init__(self, count: int, limit: int = MOST_BUCKETS) -> None:
+        self.count, self.limit = count, limit
+        super().__init__(f"{count} buckets asked for, at most {limit} are answered")
+
+
+class By(StrEnum):
+    """How fine the parts of a bucket are."""
+
+    TOTAL = "total"
+    CARRIER = "carrier"
+    METER = "meter"
+
+
+@dataclass(frozen=True, slots=True)
+class CarrierFigure:
+    """One carrier in one bucket, signed by role; quantities in the carrier's normal unit."""
+
+    carrier: str
+    unit: str
+    quantity: Decimal | None
+    quantity_net: Decimal | None
+    tce: Decimal | None
+    tce_net: Decimal | None
+    tco2: Decimal | None
+    tco2_net: Decimal | None
+    status: Status
+    coverage: float
+    held: int
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MeterFigure:
+    """One meter in one bucket, without sign: the role says which it takes."""
+
+    code: str
+    carrier: str
+    role: Role
+    unit: str
+    quantity: Decimal | None
+    tce: Decimal | None
+    tco2: Decimal | None
+    status: Status
+    coverage: float
+    held: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """All carriers together in [start_us, end_us). A figure is None when nothing is measured or a factor is missing."""
+
+    start_us: int
+    end_us: int
+    tce: Decimal | None
+    tce_net: Decimal | None
+    tco2: Decimal | None
+    tco2_net: Decimal | None
+    status: Status
+    coverage: float
+    held: int
+    reasons: tuple[str, ...]
+    carriers: tuple[CarrierFigure, ...]
+    meters: tuple[MeterFigure, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EnergySeries:
+    """Every bucket of a range. All readings committed before `as_of_us` are in the figures."""
+
+    enterprise: str
+    level: Level
+    by: By
+    basis: Basis
+    as_of_us: int
+    factor_set: str | None
+    buckets: tuple[Bucket, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EnterpriseTotal:
+    """One enterprise in one bucket."""
+
+    enterprise: str
+    region: str
+    tce: Decimal | None
+    tce_net: Decimal | None
+    tco2: Decimal | None
+    tco2_net: Decimal | None
+    status: Status
+    coverage: float
+    held: int
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RegionTotal:
+    """A region with all below it, in one bucket.
+
+    The figures are None when nothing is measured or an enterprise with data lacks a factor (`unknown`); then
+    `tce_known` and `tco2_known` are what the others add up to. `missing` are enterprises without any data.
+    """
+
+    region: str
+    start_us: int
+    end_us: int
+    tce: Decimal | None
+    tce_net: Decimal | None
+    tco2: Decimal | None
+    tco2_net: Decimal | None
+    tce_known: Decimal
+    tco2_known: Decimal
+    enterprises: int
+    measured: int
+    missing: tuple[str, ...]
+    unknown: tuple[str, ...]
+    coverage: float
+    held: int
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """Marks that wait for the rollup: how many rows, when the oldest was made, and how long ago that is."""
+
+    rows: int
+    oldest_us: int | None
+    age_s: float
+
+
+def _us(column: str) -> str:
+    return f"(extract(epoch FROM {column}) * 1000000)::bigint"
+
+
+BACKLOG = f"""
+SELECT count(*), {_us("min(marked_at)")}, coalesce(extract(epoch FROM now() - min(marked_at)), 0)::float8 FROM touched
+"""
+# A meter owes readings from its first one on; one that never sent, since it was entered; one taken out of service,
+# up to its last.
+METERS = f"""
+SELECT meter_id, code, carrier.code AS carrier, carrier.unit, role, {_us("coalesce(first_at, created_at)")} AS from_us,
+       CASE WHEN NOT active THEN
+           (SELECT {_us("max(ts)")} FROM reading WHERE reading.meter_id = meter.meter_id) END AS until_us,
+       active
+FROM meter JOIN carrier ON carrier.code = meter.carrier
+WHERE enterprise = $1 ORDER BY code
+"""
+KNOWN = "SELECT EXISTS (SELECT FROM enterprise WHERE id = $1)"
+FACTOR_SET = "SELECT id FROM factor_set ORDER BY loaded_at DESC, id LIMIT 1"
+OLDEST_MARK = f"SELECT {_us('min(marked_at)')} FROM touched WHERE meter_id && $1::int[]"
+CARRIER_ROWS = """
+SELECT {start} AS start_us, b.carrier, carrier.unit, quantity, quantity_net, tce_{basis} AS tce,
+       tce_{basis}_net AS tce_net, tco2, tco2_net, measured_us, estimated_us, held
+FROM enterprise_{level} AS b JOIN carrier ON carrier.code = b.carrier
+WHERE enterprise = $1 AND start >= {first} AND start < {end} ORDER BY start, b.carrier
+"""
+METER_ROWS = """
+SELECT {start} AS start_us, meter_id, quantity, tce_{basis} AS tce, tco2, measured_us, estimated_us, held
+FROM meter_{level} WHERE meter_id = ANY ($1::int[]) AND start >= {first} AND start < {end}
+"""
+TOTALS = """
+WITH RECURSIVE part (code) AS (
+    SELECT code FROM region WHERE code = $1
+    UNION ALL SELECT region.code FROM region JOIN part ON region.parent = part.code
+), chosen AS (
+    SELECT id, region FROM enterprise
+    WHERE ($1::text IS NULL OR region IN (SELECT code FROM part)) AND ($2::text[] IS NULL OR id = ANY ($2::text[]))
+), figure AS (
+    SELECT enterprise, sum(tce_{basis}) AS tce, sum(tce_{basis}_net) AS tce_net, sum(tco2) AS tco2,
+           sum(tco2_net) AS tco2_net, sum(measured_us)::bigint AS measured_us,
+           sum(estimated_us)::bigint AS estimated_us, sum(held)::bigint AS held,
+           coalesce(array_agg(carrier ORDER BY carrier) FILTER (WHERE tce_{basis} IS NULL), '{{}}') AS no_factor,
+           coalesce(array_agg(carrier ORDER BY carrier) FILTER (WHERE tco2 IS NULL), '{{}}') AS no_co2_factor
+    FROM enterprise_{level} WHERE start = {begins} AND enterprise IN (SELECT id FROM chosen) GROUP BY enterprise
+), due AS (
+    SELECT enterprise, (sum(extract(epoch FROM greatest(until - since, interval '0'))) * 1000000)::bigint AS due_us
+    FROM (SELECT enterprise, greatest({begins}, coalesce(first_at, created_at)) AS since,
+                 least({ends}, {now}, CASE WHEN NOT active THEN coalesce(
+                     (SELECT max(ts) FROM reading WHERE reading.meter_id = meter.meter_id), '-infinity') END) AS until
+          FROM meter WHERE role <> 'internal' AND enterprise IN (SELECT id FROM chosen)) AS span
+    GROUP BY enterprise
+)
+SELECT chosen.id AS enterprise, chosen.region, figure.tce, tce_net, tco2, tco2_net,
+       coalesce(measured_us, 0) AS measured_us, coalesce(estimated_us, 0) AS estimated_us, coalesce(held, 0) AS held,
+       coalesce(no_factor, '{{}}') AS no_factor, coalesce(no_co2_factor, '{{}}') AS no_co2_factor,
+       coalesce(due_us, 0) AS due_us
+FROM chosen LEFT JOIN figure ON figure.enterprise = chosen.id LEFT JOIN due ON due.enterprise = chosen.id
+ORDER BY chosen.id
+"""
+
+
+async def backlog(connection: Connection | asyncpg.Pool) -> Backlog:
+    """How far the rollup is behind."""
+    rows, oldest_us, age_s = await connection.fetchrow(BACKLOG)  # type: ignore[misc]  # an aggregate always answers a row
+    return Backlog(rows, oldest_us, max(0.0, age_s))
+
+
+async def energy_series(
+    pool: asyncpg.Pool,
+    *,
+    enterprise: str,
+    start_us: int,
+    end_us: int,
+    level: Level,
+    by: By,
+    basis: Basis,
+    calendar: SiteCalendar,
+    now_us: int,
+) -> EnergySeries:
+    """Every bucket that touches [start_us, end_us). Raises EnterpriseUnknown and TooManyBuckets."""
+    edges = _edges(calendar, level, start_us, end_us)
+    first, end = int(edges[0]), int(edges[-1])
+    shape = _shape(level, basis, first="$2", end="$3")
+    async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+        if not await connection.fetchval(KNOWN, enterprise):
+            raise EnterpriseUnknown(enterprise)
+        meters = await connection.fetch(METERS, enterprise)
+        numbers = [meter["meter_id"] for meter in meters]
+        carrier_rows = await connection.fetch(CARRIER_ROWS.format(**shape), enterprise, first, end)
+        wanted = numbers if by is By.METER else []
+        meter_rows = await connection.fetch(METER_ROWS.format(**shape), wanted, first, end) if wanted else []
+        factor_set = await connection.fetchval(FACTOR_SET)
+        oldest_mark_us = await connection.fetchval(OLDEST_MARK, numbers)
+    as_of_us = now_us if oldest_mark_us is None else min(oldest_mark_us, now_us)
+    due = _Due.of(meters, edges, now_us)
+    shares = _shares(carrier_rows, due, edges)
+    carriers, parts = _carriers(carrier_rows, due, edges), _meters(meter_rows, meters, due, edges)
+    buckets = tuple(
+        _bucket(edges, at, carriers.get(at, ()), parts.get(at, ()), shares[at], by) for at in range(len(edges) - 1)
+    )
+    return EnergySeries(enterprise, level, by, basis, as_of_us, factor_set, buckets)
+
+
+def _edges(calendar: SiteCalendar, level: Level, start_us: int, end_us: int) -> Int64s:
+    shortest_us = {Level.HOUR: 1, Level.DAY: 22, Level.MONTH: 24 * 27, Level.YEAR: 24 * 364}[level] * 3_600_000_000
+    if (end_us - start_us) // shortest_us > 2 * MOST_BUCKETS:
+        raise TooManyBuckets((end_us - start_us) // shortest_us)
+    edges = calendar.edges_us(level, start_us, end_us)
+    if len(edges) - 1 > MOST_BUCKETS:
+        raise TooManyBuckets(len(edges) - 1)
+    return edges
+
+
+def _shape(level: Level, basis: Basis, *, first: str, end: str) -> Mapping[str, str]:
+    """The words of a question that depend on level and basis: our own constants."""
+    return {
+        "level": WORD[level],
+        "basis": str(basis),
+        "start": _us("start"),
+        "first": MOMENT.format(us=f"{first}::bigint"),
+        "end": MOMENT.format(us=f"{end}::bigint"),
+    }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Due:
+    """Microseconds that readings are owed for, by bucket: of each meter, of each carrier, of all that count."""
+
+    by_meter: Mapping[int, Int64s]
+    by_carrier: Mapping[str, Int64s]
+    unit: Mapping[str, str]
+    total: Int64s
+
+    @classmethod
+    def of(cls, meters: Sequence[asyncpg.Record], edges: Int64s, now_us: int) -> _Due:
+        by_meter = {meter["meter_id"]: _due(meter, edges, now_us) for meter in meters}
+        by_carrier: dict[str, Int64s] = {}
+        total = np.zeros(len(edges) - 1, np.int64)
+        for meter in meters:
+            if meter["role"] != Role.INTERNAL:
+                mine = by_meter[meter["meter_id"]]
+                total = total + mine
+                by_carrier[meter["carrier"]] = by_carrier.get(meter["carrier"], 0) + mine
+        return cls(by_meter, by_carrier, {meter["carrier"]: meter["unit"] for meter in meters}, total)
+
+
+def _due(meter: asyncpg.Record, edges: Int64s, now_us: int) -> Int64s:
+    until_us = now_us if meter["active"] else min(now_us, meter["until_us"] or meter["from_us"])
+    begins = np.maximum(edges[:-1], meter["from_us"])
+    due: Int64s = np.maximum(np.minimum(edges[1:], until_us) - begins, 0)
+    return due
+
+
+def _carriers(rows: Iterable[asyncpg.Record], due: _Due, edges: Int64s) -> dict[int, list[CarrierFigure]]:
+    """Each bucket's carriers: those with a row, and those that owe readings there but have none."""
+    place = {start_us: i for i, start_us in enumerate(edges[:-1].tolist())}
+    found: dict[int, dict[str, CarrierFigure]] = {}
+    for row in rows:
+        at = place[row["start_us"]]
+        owed = due.by_carrier.get(row["carrier"])
+        found.setdefault(at, {})[row["carrier"]] = _carrier(row, 0 if owed is None else int(owed[at]))
+    for carrier, owed in due.by_carrier.items():
+        for at in np.flatnonzero(owed).tolist():
+            if at in found:
+                found[at].setdefault(carrier, _nothing(carrier, due.unit[carrier]))
+    return {at: sorted(carriers.values(), key=lambda one: one.carrier) for at, carriers in found.items()}
+
+
+def _carrier(row: asyncpg.Record, due_us: int) -> CarrierFigure:
+    named = ("quantity", "quantity_net", "tce", "tce_net", "tco2", "tco2_net")
+    state = status(row["measured_us"], row["estimated_us"])
+    there = state is not Status.MISSING
+    lacks = (("tce", "no-factor"), ("tco2", "no-co2-factor"))
+    return CarrierFigure(
+        carrier=row["carrier"],
+        unit=row["unit"],
+        **{name: row[name] if there else None for name in named},
+        status=state,
+        coverage=coverage(row["measured_us"], due_us),
+        held=row["held"],
+        reasons=tuple(f"{why}:{row['carrier']}" for name, why in lacks if there and row[name] is None),
+    )
+
+
+def _nothing(carrier: str, unit: str) -> CarrierFigure:
+    return CarrierFigure(carrier, unit, None, None, None, None, None, None, Status.MISSING, 0.0, 0, ())
+
+
+def _meters(
+    rows: Iterable[asyncpg.Record], meters: Sequence[asyncpg.Record], due: _Due, edges: Int64s
+) -> dict[int, list[MeterFigure]]:
+    place = {start_us: i for i, start_us in enumerate(edges[:-1].tolist())}
+    by_number = {meter["meter_id"]: meter for meter in meters}
+    found: dict[int, list[MeterFigure]] = {}
+    for row in rows:
+        at, meter = place[row["start_us"]], by_number[row["meter_id"]]
+        state = status(row["measured_us"], row["estimated_us"])
+        figures = {name: row[name] if state is not Status.MISSING else None for name in ("quantity", "tce", "tco2")}
+        owed_us = int(due.by_meter[row["meter_id"]][at])
+        found.setdefault(at, []).append(
+            MeterFigure(
+                code=meter["code"],
+                carrier=meter["carrier"],
+                role=Role(meter["role"]),
+                unit=meter["unit"],
+                **figures,
+                status=state,
+                coverage=coverage(row["measured_us"], owed_us),
+                held=row["held"],
+            )
+        )
+    return {at: sorted(figures, key=lambda one: one.code) for at, figures in found.items()}
+
+
+def _shares(rows: Iterable[asyncpg.Record], due: _Due, edges: Int64s) -> list[float]:
+    """Each bucket's coverage: measured time of all carriers to the time readings are owed for."""
+    measured = np.zeros(len(edges) - 1, np.int64)
+    for row in rows:
+        measured[int(np.searchsorted(edges, row["start_us"]))] += row["measured_us"]
+    return [coverage(part, owed) for part, owed in zip(measured.tolist(), due.total.tolist(), strict=True)]
+
+
+def _bucket(
+    edges: Int64s,
+    at: int,
+    carriers: Sequence[CarrierFigure],
+    meters: Sequence[MeterFigure],
+    share: float,
+    by: By,
+) -> Bucket:
+    there = [one for one in carriers if one.status is not Status.MISSING]
+    states = {one.status for one in there}
+    state = next((s for s in (Status.ESTIMATED, Status.MEASURED) if s in states), Status.MISSING)
+    return Bucket(
+        start_us=int(edges[at]),
+        end_us=int(edges[at + 1]),
+        **_sums(there),
+        status=state,
+        coverage=share,
+        held=sum(one.held for one in carriers),
+        reasons=tuple(reason for one in there for reason in one.reasons),
+        carriers=() if by is By.TOTAL else tuple(carriers),
+        meters=tuple(meters),
+    )
+
+
+def _sums(parts: Sequence[CarrierFigure] | Sequence[EnterpriseTotal]) -> dict[str, Decimal | None]:
+    return {name: _sum([getattr(part, name) for part in parts]) for name in TONNES}
+
+
+def _sum(parts: Sequence[Decimal | None]) -> Decimal | None:
+    """The exact sum; None of nothing, and None when a part is not known."""
+    known = [part for part in parts if part is not None]
+    return exact_sum(known) if known and len(known) == len(parts) else None
+
+
+async def enterprise_totals(
+    pool: asyncpg.Pool,
+    *,
+    region: str | None = None,
+    enterprises: Sequence[str] | None = None,
+    level: Level,
+    start_us: int,
+    basis: Basis,
+    calendar: SiteCalendar,
+    now_us: int,
+) -> dict[str, EnterpriseTotal]:
+    """The bucket that contains the instant, for every enterprise in the region's subtree and among those named.
+
+    An enterprise without figures is in the answer too.
+    """
+    rows = await _total_rows(pool, region, enterprises, level, start_us, basis, calendar, now_us)
+    return {row["enterprise"]: _total(row) for row in rows}
+
+
+async def region_totals(
+    pool: asyncpg.Pool,
+    *,
+    region: str,
+    level: Level,
+    start_us: int,
+    basis: Basis,
+    calendar: SiteCalendar,
+    now_us: int,
+) -> RegionTotal:
+    """The bucket that contains the instant, for a region with all below it. An unknown region is an empty one."""
+    rows = await _total_rows(pool, region, None, level, start_us, basis, calendar, now_us)
+    totals = [_total(row) for row in rows]
+    there = [one for one in totals if one.status is not Status.MISSING]
+    return RegionTotal(
+        region=region,
+        start_us=calendar.bucket_start(level, start_us),
+        end_us=calendar.bucket_end(level, start_us),
+        **_sums(there),
+        tce_known=exact_sum(one.tce for one in there if one.tce is not None),
+        tco2_known=exact_sum(one.tco2 for one in there if one.tco2 is not None),
+        enterprises=len(totals),
+        measured=len(there),
+        missing=tuple(one.enterprise for one in totals if one.status is Status.MISSING),
+        unknown=tuple(one.enterprise for one in there if one.reasons),
+        coverage=coverage(sum(row["measured_us"] for row in rows), sum(row["due_us"] for row in rows)),
+        held=sum(one.held for one in totals),
+    )
+
+
+async def _total_rows(
+    pool: asyncpg.Pool,
+    region: str | None,
+    enterprises: Sequence[str] | None,
+    level: Level,
+    at_us: int,
+    basis: Basis,
+    calendar: SiteCalendar,
+    now_us: int,
+) -> list[asyncpg.Record]:
+    moments = {name: MOMENT.format(us=f"${i}::bigint") for i, name in ((3, "begins"), (4, "ends"), (5, "now"))}
+    question = TOTALS.format(level=WORD[level], basis=str(basis), **moments)
+    begins, ends = calendar.bucket_start(level, at_us), calendar.bucket_end(level, at_us)
+    return list(await pool.fetch(question, region, enterprises, begins, ends, now_us))
+
+
+def _total(row: asyncpg.Record) -> EnterpriseTotal:
+    state = status(row["measured_us"], row["estimated_us"])
+    there = state is not Status.MISSING
+    lacking = {"tce": row["no_factor"], "tco2": row["no_co2_factor"]}
+    words = {"tce": "no-factor", "tco2": "no-co2-factor"}
+    figures = {name: row[name] if there and not lacking[name.removesuffix("_net")] else None for name in TONNES}
+    return EnterpriseTotal(
+        enterprise=row["enterprise"],
+        region=row["region"],
+        **figures,
+        status=state,
+        coverage=coverage(row["measured_us"], row["due_us"]),
+        held=row["held"],
+        reasons=tuple(f"{words[kind]}:{carrier}" for kind in lacking for carrier in lacking[kind]) if there else (),
+    )

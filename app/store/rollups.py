@@ -1,0 +1,487 @@
+"""All SQL of the rollups' writes: marks taken, readings read, hours replaced, longer buckets and enterprises summed.
+
+Everything here happens inside one transaction of the caller, so a mark is gone exactly when its figures are there.
+Sums are PostgreSQL's own sums of `numeric`: exact, and the same in any order.
+"""
+
+from __future__ import annotations
+
+import io
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, TypeAlias
+
+import asyncpg
+import numpy as np
+import numpy.typing as npt
+from asyncpg.pool import PoolConnectionProxy
+
+from app.store.numeric_wire import Numerics
+from app.store.readings import COPY_HEADER, COPY_TRAILER, MOMENT, POSTGRES_EPOCH_US
+from energy.interval import Level
+from energy.reading import Kind, MeterRules, Role
+from energy.tce import contribution
+
+Connection: TypeAlias = asyncpg.Connection | PoolConnectionProxy
+"""A connection of one's own, or one lent by the pool."""
+Int64s = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+WORD = {Level.HOUR: "hour", Level.DAY: "day", Level.MONTH: "month", Level.YEAR: "year"}
+BELOW = {Level.DAY: Level.HOUR, Level.MONTH: Level.DAY, Level.YEAR: Level.MONTH}
+"""What a longer bucket is summed from; hours come from readings."""
+LOCK_CLASS = 0x7463_6501
+LOCK_SLOTS = 512
+"""Enterprises share this many advisory locks, so that a pass over thousands of them fits the server's lock table."""
+MARKS_LOOKED_AT = 64
+CHUNK_US = 90 * 86_400 * 1_000_000
+"""Roughly a chunk of meter_hour: rows are written a chunk after the other, which is what COPY likes."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeterAccount:
+    """A meter as the accounting sees it. `unit` is the meter's own, `normal_unit` its carrier's."""
+
+    meter_id: int
+    code: str
+    enterprise: str
+    region: str
+    carrier: str
+    role: Role
+    rules: MeterRules
+    unit: str
+    normal_unit: str
+    multiplier: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Some of a row of `touched`; `hour` None: whole meters. `marked_us` is when the first of it was committed."""
+
+    meter: list[int]
+    hour: list[int] | None
+    marked_us: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReadingRows:
+    """Readings of several windows in order of window and time: equally long arrays.
+
+    `window` int32 place of the window asked for; `at_us` int64; `value` float64; `quality` int16; `held` as stored.
+    """
+
+    window: npt.NDArray[np.int32]
+    at_us: Int64s
+    value: npt.NDArray[np.float64]
+    quality: npt.NDArray[np.int16]
+    held: Bools
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HourRows:
+    """Rows for meter_hour: n of each. A figure is Numerics of n rows, and `known` says where it is not null."""
+
+    meter: npt.NDArray[np.int32]
+    start_us: Int64s
+    measured_us: Int64s
+    estimated_us: Int64s
+    held: npt.NDArray[np.int32]
+    figures: tuple[Numerics, Numerics, Numerics, Numerics]
+    known: tuple[Bools, Bools, Bools, Bools]
+
+
+SETTINGS = """
+SET LOCAL jit = off;
+SET LOCAL work_mem = '64MB';
+SET LOCAL enable_seqscan = off;
+SET LOCAL enable_hashjoin = off;
+SET LOCAL enable_mergejoin = off;
+SET LOCAL enable_sort = off
+"""
+"""Every question here is a list of keys against an index. Fresh tables have no statistics, and a plan that reads all of
+a table because it was small once would be kept by the prepared statement."""
+
+CLAIM_SIZE = f"""
+SELECT avg(cardinality(meter_id))::float8
+FROM (SELECT meter_id FROM touched ORDER BY touched_id LIMIT {MARKS_LOOKED_AT}) AS waiting
+"""
+CLAIM = """
+DELETE FROM touched WHERE touched_id IN (
+    SELECT touched_id FROM touched WHERE touched_id <> ALL ($2::bigint[])
+    ORDER BY touched_id LIMIT $1 FOR UPDATE SKIP LOCKED)
+RETURNING meter_id, hour, (extract(epoch FROM marked_at) * 1000000)::bigint AS marked_us
+"""
+PUT_BACK = f"""
+INSERT INTO touched (meter_id, hour, marked_at) VALUES ($1::int[], $2::int[], {MOMENT.format(us="$3::bigint")})
+RETURNING touched_id
+"""
+ACCOUNTS = """
+SELECT meter.*, enterprise.region, carrier.unit AS normal_unit
+FROM meter JOIN enterprise ON enterprise.id = meter.enterprise JOIN carrier ON carrier.code = meter.carrier
+WHERE meter_id = ANY ($1::int[])
+"""
+LOCK = "SELECT pg_advisory_xact_lock($1, slot) FROM unnest($2::int[]) AS slot"
+
+STANDS = "NOT EXISTS (SELECT FROM held_reading AS held WHERE held.meter_id = r.meter_id AND held.ts = r.ts)"
+STRETCHES = f"""
+(SELECT meter_id, {MOMENT.format(us="from_us")} AS begins, {MOMENT.format(us="to_us")} AS ends, place::int4 AS place
+ FROM unnest($1::int[], $2::bigint[], $3::bigint[]) WITH ORDINALITY AS listed (meter_id, from_us, to_us, place)
+ OFFSET 0) AS w
+"""
+"""The bounds are worked out once (OFFSET 0 keeps the planner from copying them into every comparison), so that they can
+be looked up in an index and chunks outside them are left out."""
+
+
+def _nearest(name: str, bound: str, order: str) -> str:
+    """The accepted reading nearest to a bound on one side of it."""
+    return f"""LEFT JOIN LATERAL (
+    SELECT r.ts FROM reading AS r WHERE r.meter_id = w.meter_id AND r.ts {bound} AND {STANDS}
+    ORDER BY r.ts {order} LIMIT 1) AS {name} ON true"""
+
+
+def _us(column: str) -> str:
+    return f"(extract(epoch FROM {column}) * 1000000)::bigint"
+
+
+NEIGHBOURS = f"""
+SELECT {_us("previous.ts")}, {_us("anchor.ts")}, {_us("next.ts")}, {_us("beyond.ts")}
+FROM {STRETCHES}
+{_nearest("previous", "< w.begins", "DESC")}
+{_nearest("anchor", "<= previous.ts - interval '1 hour'", "DESC")}
+{_nearest("next", ">= w.ends", "ASC")}
+{_nearest("beyond", ">= next.ts + interval '1 hour'", "ASC")}
+ORDER BY w.place
+"""
+FURTHER = f"""
+SELECT {_us("next.ts")} FROM {STRETCHES} {_nearest("next", ">= w.begins", "ASC")} ORDER BY w.place
+"""
+READINGS = f"""
+SELECT w.place, r.ts, r.value, r.quality FROM {STRETCHES}
+CROSS JOIN LATERAL (SELECT ts, value, quality FROM reading
+                    WHERE meter_id = w.meter_id AND ts >= w.begins AND ts <= w.ends OFFSET 0) AS r
+"""
+READING_ROW = np.dtype(
+    [
+        ("fields", ">i2"),
+        ("window_length", ">i4"),
+        ("window", ">i4"),
+        ("ts_length", ">i4"),
+        ("ts", ">i8"),
+        ("value_length", ">i4"),
+        ("value", ">f8"),
+        ("quality_length", ">i4"),
+        ("quality", ">i2"),
+    ]
+)
+HELD = f"""
+SELECT w.place, {_us("h.ts")} FROM {STRETCHES}
+JOIN held_reading AS h ON h.meter_id = w.meter_id AND h.ts >= w.begins AND h.ts <= w.ends
+ORDER BY w.place, h.ts
+"""
+FORGET_HELD = f"""
+DELETE FROM held_reading AS h USING {STRETCHES} WHERE h.meter_id = w.meter_id AND h.ts >= w.begins AND h.ts < w.ends
+"""
+KEEP_HELD = f"""
+INSERT INTO held_reading (meter_id, ts, why)
+SELECT meter_id, {MOMENT.format(us="us")}, why
+FROM unnest($1::int[], $2::bigint[], $3::text[]) AS new (meter_id, us, why)
+"""
+FORGET_HOURS = f"""
+DELETE FROM meter_hour AS h USING {STRETCHES} WHERE h.meter_id = w.meter_id AND h.start >= w.begins AND h.start < w.ends
+"""
+FIGURES = ("quantity", "tce_equivalent", "tce_equal", "tco2")
+HOUR_COLUMNS = ("meter_id", "start", "measured_us", "estimated_us", "held", *FIGURES)
+
+METER_SUMS = """
+INSERT INTO meter_{level} (meter_id, start, quantity, tce_equivalent, tce_equal, tco2, measured_us, estimated_us, held)
+SELECT w.meter_id, w.begins, sum(quantity), {figures}, sum(measured_us), sum(estimated_us), sum(held)
+FROM {buckets}
+CROSS JOIN LATERAL (SELECT * FROM meter_{below} AS below WHERE below.meter_id = w.meter_id
+                    AND below.start >= w.begins AND below.start < w.ends OFFSET 0) AS b
+GROUP BY w.meter_id, w.begins
+"""
+FORGET_METER = """
+DELETE FROM meter_{level} AS b USING {stretches}
+WHERE b.meter_id = w.meter_id AND b.start >= w.begins AND b.start < w.ends
+"""
+FIRST_READINGS = """
+UPDATE meter SET first_at = found.ts
+FROM (SELECT w.meter_id, (SELECT min(r.ts) FROM reading AS r WHERE r.meter_id = w.meter_id) AS ts
+      FROM unnest($1::int[]) AS w (meter_id)) AS found
+WHERE meter.meter_id = found.meter_id AND meter.first_at IS DISTINCT FROM found.ts
+"""
+
+ENTERPRISE_STRETCHES = f"""
+(SELECT enterprise, {MOMENT.format(us="from_us")} AS begins, {MOMENT.format(us="to_us")} AS ends
+ FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS listed (enterprise, from_us, to_us) OFFSET 0) AS w
+"""
+FORGET_ENTERPRISE = """
+DELETE FROM enterprise_{level} AS b USING {stretches}
+WHERE b.enterprise = w.enterprise AND b.start >= w.begins AND b.start < w.ends
+"""
+# A carrier of which one meter has no factor has no figure: a part of a sum is never shown as the whole.
+ENTERPRISE_SUMS = """
+INSERT INTO enterprise_{level} (enterprise, carrier, start, quantity, quantity_net, {named},
+                                measured_us, estimated_us, held)
+SELECT w.enterprise, meter.carrier, b.start, {figures}, sum(b.measured_us), sum(b.estimated_us), sum(b.held)
+FROM {stretches}
+JOIN meter ON meter.enterprise = w.enterprise
+JOIN unnest($4::text[], $5::int[], $6::int[]) AS sign (role, gross, net) ON sign.role = meter.role
+CROSS JOIN LATERAL (SELECT * FROM meter_{level} AS mine WHERE mine.meter_id = meter.meter_id
+                    AND mine.start >= w.begins AND mine.start < w.ends OFFSET 0) AS b
+GROUP BY w.enterprise, meter.carrier, b.start
+"""
+
+
+def _whole_sum(column: str) -> str:
+    return f"CASE WHEN count({column}) = count(*) THEN sum({column}) END"
+
+
+def _signed_sums(column: str) -> str:
+    """Gross and net. Nearly every meter adds to both, so only the exceptions cost more than one addition a figure."""
+    added = f"sum({column}) FILTER (WHERE sign.gross = 1)"
+    taken = f"sum({column}) FILTER (WHERE sign.gross = -1)"
+    gross = f"(coalesce({added}, 0) - coalesce({taken}, 0))"
+    apart = f"coalesce(sum({column} * (sign.gross - sign.net)) FILTER (WHERE sign.gross <> sign.net), 0)"
+    whole = f"count({column}) = count(*)"
+    return f"CASE WHEN {whole} THEN {gross} END, CASE WHEN {whole} THEN {gross} - {apart} END"
+
+
+def _meter_sums(level: Level) -> str:
+    figures = ", ".join(_whole_sum(name) for name in FIGURES[1:])
+    return METER_SUMS.format(level=WORD[level], below=WORD[BELOW[level]], figures=figures, buckets=STRETCHES)
+
+
+def _enterprise_sums(level: Level) -> str:
+    named = ", ".join(f"{name}, {name}_net" for name in FIGURES[1:])
+    figures = ", ".join(_signed_sums(f"b.{name}") for name in FIGURES)
+    return ENTERPRISE_SUMS.format(level=WORD[level], named=named, figures=figures, stretches=ENTERPRISE_STRETCHES)
+
+
+async def claim(connection: Connection, *, pairs: int, aside: Iterable[int]) -> list[Mark]:
+    """The oldest marks nobody else works on, about as many as make `pairs` of meter and hour. Gone with the commit."""
+    average = await connection.fetchval(CLAIM_SIZE)
+    if average is None:
+        return []
+    rows = await connection.fetch(CLAIM, max(1, int(pairs / max(average, 1.0))), list(aside))
+    return [Mark(row["meter_id"], row["hour"], row["marked_us"]) for row in rows]
+
+
+async def put_back(connection: Connection, mark: Mark) -> int:
+    """Leave a mark for later, with its age. Answers its number."""
+    return int(await connection.fetchval(PUT_BACK, mark.meter, mark.hour, mark.marked_us))
+
+
+async def accounts(connection: Connection, meters: Sequence[int]) -> dict[int, MeterAccount | ValueError]:
+    """The meters that exist, by number; for one that cannot be accounted, why."""
+    return {row["meter_id"]: _account(row) for row in await connection.fetch(ACCOUNTS, meters)}
+
+
+def _account(row: asyncpg.Record) -> MeterAccount | ValueError:
+    try:
+        return _sound_account(row)
+    except ValueError as error:
+        return error
+
+
+def _sound_account(row: asyncpg.Record) -> MeterAccount:
+    rules = MeterRules(Kind(row["kind"]), row["expected_interval_s"], row["rolls_over_at"], row["max_rate_per_h"])
+    named = ("meter_id", "code", "enterprise", "region", "carrier")
+    return MeterAccount(
+        **{name: row[name] for name in named},
+        role=Role(row["role"]),
+        rules=rules,
+        unit=row["unit"],
+        normal_unit=row["normal_unit"],
+        multiplier=row["multiplier"],
+    )
+
+
+async def lock_enterprises(connection: Connection, enterprises: Iterable[str]) -> None:
+    """Nobody else recomputes these enterprises until the transaction ends. Always taken in the same order."""
+    slots = sorted({zlib.crc32(enterprise.encode()) % LOCK_SLOTS for enterprise in enterprises})
+    await connection.execute(LOCK, LOCK_CLASS, slots)
+
+
+Stretches = tuple[list[int], list[int], list[int]]
+"""Meter numbers, and the microseconds at which each one's stretch begins and ends."""
+
+
+async def neighbours(connection: Connection, stretches: Stretches) -> list[tuple[int | None, ...]]:
+    """For each stretch the times of (previous, anchor, next, beyond); see app.rollup.windows.Neighbours."""
+    return [tuple(row) for row in await connection.fetch(NEIGHBOURS, *stretches)]
+
+
+async def first_accepted(connection: Connection, stretches: Stretches) -> list[int | None]:
+    """For each stretch the first accepted reading at or after its beginning."""
+    return [row[0] for row in await connection.fetch(FURTHER, *stretches)]
+
+
+async def read(connection: Connection, stretches: Stretches) -> ReadingRows:
+    """All readings of the stretches, both ends included, in order of stretch and time."""
+    out = io.BytesIO()
+    await connection.copy_from_query(READINGS, *stretches, output=out, format="binary")
+    rows = np.frombuffer(out.getbuffer()[len(COPY_HEADER) : -len(COPY_TRAILER)], READING_ROW)
+    order = np.lexsort((rows["ts"], rows["window"]))
+    window = rows["window"][order].astype(np.int32)
+    at_us = rows["ts"][order].astype(np.int64) + POSTGRES_EPOCH_US
+    held = np.zeros(len(rows), np.bool_)
+    found = await connection.fetch(HELD, *stretches)
+    if found:
+        _note_held(held, window, at_us, np.array(found, np.int64))
+    return ReadingRows(
+        window, at_us, rows["value"][order].astype(np.float64), rows["quality"][order].astype(np.int16), held
+    )
+
+
+def _note_held(held: Bools, window: npt.NDArray[np.int32], at_us: Int64s, found: Int64s) -> None:
+    """Both lists are sorted alike, so within one window a search by time finds the place."""
+    for place in np.unique(found[:, 0]).tolist():
+        first, last = np.searchsorted(window, [place, place + 1])
+        times = found[found[:, 0] == place, 1]
+        where = first + np.searchsorted(at_us[first:last], times)
+        there = where < last
+        where, times = where[there], times[there]
+        held[where[at_us[where] == times]] = True
+
+
+async def replace_held(connection: Connection, stretches: Stretches, held: Sequence[tuple[int, int, str]]) -> None:
+    """In these stretches exactly these readings (meter, µs, why) are held."""
+    await connection.execute(FORGET_HELD, *stretches)
+    if held:
+        await connection.execute(KEEP_HELD, *map(list, zip(*held, strict=True)))
+
+
+async def replace_hours(connection: Connection, stretches: Stretches, rows: HourRows) -> None:
+    """In these stretches the meters' hours are exactly these rows."""
+    await connection.execute(FORGET_HOURS, *stretches)
+    if len(rows.meter):
+        await connection.copy_to_table(
+            "meter_hour", source=io.BytesIO(hour_bytes(rows)), columns=HOUR_COLUMNS, format="binary"
+        )
+
+
+def hour_bytes(rows: HourRows) -> bytes:
+    """The rows as PostgreSQL's binary COPY. Which figures are null decides a row's length, so like goes with like."""
+    pattern = sum(
+        (known.astype(np.int64) << i for i, known in enumerate(rows.known)), np.zeros(len(rows.meter), np.int64)
+    )
+    parts = []
+    for kind in np.unique(pattern).tolist():
+        chosen = np.flatnonzero(pattern == kind)
+        order = np.lexsort((rows.start_us[chosen], rows.meter[chosen], rows.start_us[chosen] // CHUNK_US))
+        parts.append(_alike(rows, chosen[order], kind))
+    return b"".join((COPY_HEADER, *parts, COPY_TRAILER))
+
+
+_FIXED = (("meter", ">i4"), ("start", ">i8"), ("measured", ">i8"), ("estimated", ">i8"), ("held", ">i4"))
+
+
+def _alike(rows: HourRows, chosen: Int64s, known: int) -> bytes:
+    present = [bool(known >> i & 1) for i in range(len(FIGURES))]
+    shape: list[Any] = [("fields", ">i2")]
+    for name, form in _FIXED:
+        shape += [(f"{name}_length", ">i4"), (name, form)]
+    for name, figure, there in zip(FIGURES, rows.figures, present, strict=True):
+        shape.append((f"{name}_length", ">i4"))
+        if there:
+            shape.append((name, [("head", ">i2", 4), ("digits", ">u2", figure.digits.shape[1])]))
+    table: Any = np.zeros(len(chosen), np.dtype(shape))
+    table["fields"] = len(_FIXED) + len(FIGURES)
+    columns = (rows.meter, rows.start_us - POSTGRES_EPOCH_US, rows.measured_us, rows.estimated_us, rows.held)
+    for (name, form), column in zip(_FIXED, columns, strict=True):
+        table[f"{name}_length"] = np.dtype(form).itemsize
+        table[name] = column[chosen]
+    for name, figure, there in zip(FIGURES, rows.figures, present, strict=True):
+        table[f"{name}_length"] = table.dtype[name].itemsize if there else -1
+        if there:
+            _fill(table[name], figure, chosen)
+    return bytes(table.tobytes())
+
+
+def _fill(column: Any, figure: Numerics, chosen: Int64s) -> None:
+    """One numeric a row: how many digits, their weight, the sign, the decimals; then the digits."""
+    column["head"] = [figure.digits.shape[1], figure.weight, 0, figure.places]
+    column["head"][:, 2] = figure.sign[chosen]
+    column["digits"] = figure.digits[chosen]
+
+
+async def sum_meters(connection: Connection, level: Level, buckets: Stretches) -> None:
+    """Each bucket (meter, start, end) becomes the sum of the next shorter ones in it, if there are any."""
+    await connection.execute(_meter_sums(level), *buckets)
+
+
+async def forget_meters(connection: Connection, level: Level, stretches: Stretches) -> None:
+    """No bucket of the level is left that starts within the stretches."""
+    await connection.execute(FORGET_METER.format(level=WORD[level], stretches=STRETCHES), *stretches)
+
+
+async def sum_enterprises(
+    connection: Connection, level: Level, stretches: tuple[list[str], list[int], list[int]]
+) -> None:
+    """All buckets that start within the stretches become the signed sums of the enterprise's meters."""
+    where = ENTERPRISE_STRETCHES
+    await connection.execute(FORGET_ENTERPRISE.format(level=WORD[level], stretches=where), *stretches)
+    await connection.execute(_enterprise_sums(level), *stretches, *signs())
+
+
+def signs() -> tuple[list[str], list[int], list[int]]:
+    """Roles that count, with their signs (1, 0, -1) gross and net, as energy.tce has them."""
+    by_role: Mapping[Role, tuple[int, int]] = {
+        role: (int(signed.gross), int(signed.net)) for role in Role for signed in [contribution(role, Decimal(1))]
+    }
+    counting = [role for role, sign in by_role.items() if sign != (0, 0)]
+    return [str(role) for role in counting], [by_role[r][0] for r in counting], [by_role[r][1] for r in counting]
+
+
+async def note_first_readings(connection: Connection, meters: Sequence[int]) -> None:
+    """Keep `meter.first_at`, from which on a meter owes readings."""
+    await connection.execute(FIRST_READINGS, meters)
+
+
+METER_COLUMNS = (*FIGURES, "measured_us", "estimated_us", "held")
+ENTERPRISE_COLUMNS = (
+    *(f"{name}{side}" for name in FIGURES for side in ("", "_net")),
+    "measured_us",
+    "estimated_us",
+    "held",
+)
+BY_ENTERPRISE = """
+SELECT enterprise, array_agg(meter_id ORDER BY meter_id) FROM meter WHERE $1::text IS NULL OR enterprise = $1
+GROUP BY enterprise ORDER BY enterprise
+"""
+
+
+async def meters_by_enterprise(connection: Connection, enterprise: str | None) -> list[tuple[str, list[int]]]:
+    """Enterprises with the numbers of their meters: all that have one, or the one asked for."""
+    return [(row[0], row[1]) for row in await connection.fetch(BY_ENTERPRISE, enterprise)]
+
+
+async def stored_meter(
+    connection: Connection, level: Level, meter_id: int
+) -> dict[int, tuple[Decimal | int | None, ...]]:
+    """All rows of a meter: start in microseconds → METER_COLUMNS."""
+    columns = ", ".join(METER_COLUMNS)
+    rows = await connection.fetch(
+        f"SELECT {_us('start')}, {columns} FROM meter_{WORD[level]} WHERE meter_id = $1", meter_id
+    )
+    return {row[0]: tuple(row)[1:] for row in rows}
+
+
+async def stored_enterprise(
+    connection: Connection, level: Level, enterprise: str
+) -> dict[tuple[str, int], tuple[Decimal | int | None, ...]]:
+    """All rows of an enterprise: (carrier, start in microseconds) → ENTERPRISE_COLUMNS."""
+    columns = ", ".join(ENTERPRISE_COLUMNS)
+    rows = await connection.fetch(
+        f"SELECT carrier, {_us('start')}, {columns} FROM enterprise_{WORD[level]} WHERE enterprise = $1", enterprise
+    )
+    return {(row[0], row[1]): tuple(row)[2:] for row in rows}
+
+
+async def stored_held(connection: Connection, meter_id: int) -> dict[int, str]:
+    """Times of a meter's held readings, with the reason."""
+    rows = await connection.fetch(f"SELECT {_us('ts')}, why FROM held_reading WHERE meter_id = $1", meter_id)
+    return {row[0]: row[1] for row in rows}

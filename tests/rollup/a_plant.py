@@ -1,0 +1,197 @@
+"""A plant with meters and factors known by hand, and readings put straight into the ledger with their marks."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+import asyncpg
+
+from app.rollup.worker import RollupWorker
+from app.store.database import Database, open_database, plain_url
+from energy.interval import SiteCalendar, to_us
+from energy.tce import DEFAULT_CO2_DATASET as DATASET
+
+PLANT = "91445300MA4UXXXX0X"
+NEIGHBOUR = "91445300MA4UYYYY0Y"
+ZONE = ZoneInfo("Asia/Shanghai")
+CALENDAR = SiteCalendar(ZONE)
+HOUR_US = 3_600_000_000
+QUARTER_US = HOUR_US // 4
+
+ROLLUPS = tuple(f"{whose}_{level}" for whose in ("meter", "enterprise") for level in ("hour", "day", "month", "year"))
+# Row by row where reference factors hang on: TRUNCATE … CASCADE would take those with it.
+EMPTY = f"""
+TRUNCATE reading, touched, held_reading, {", ".join(ROLLUPS)};
+DELETE FROM coal_factor WHERE enterprise IS NOT NULL;
+DELETE FROM co2_factor WHERE enterprise IS NOT NULL;
+DELETE FROM meter; DELETE FROM gateway; DELETE FROM enterprise
+"""
+REGIONS = """
+INSERT INTO region (code, parent, name_zh, name_en) VALUES
+    ('4453', NULL, '云浮市', 'Yunfu'), ('445303', '4453', '云安区', 'Yun''an')
+ON CONFLICT (code) DO NOTHING
+"""
+CARRIERS = """
+INSERT INTO carrier (code, name_zh, name_en, unit) VALUES
+    ('electricity', '电力', 'electricity', 'kWh'), ('raw_coal', '原煤', 'raw coal', 'kg')
+ON CONFLICT (code) DO NOTHING
+"""
+FACTORS = (
+    ("electricity", "equivalent", "0.1229"),
+    ("electricity", "equal", "0.3"),
+    ("raw_coal", "equivalent", "0.7143"),
+    ("raw_coal", "equal", "0.7143"),
+)
+CO2_FACTORS = (("electricity", "0.4419"), ("raw_coal", "1.9003"))
+
+
+def at(text: str) -> int:
+    """Microseconds of a local time such as 2026-06-30T23:00."""
+    return to_us(datetime.fromisoformat(text).replace(tzinfo=ZONE))
+
+
+@dataclass(frozen=True, slots=True)
+class Plant:
+    """The database and a connection to look into it."""
+
+    database: Database
+    sql: asyncpg.Connection
+
+    def worker(self) -> RollupWorker:
+        return RollupWorker(self.database, CALENDAR, poll_s=0.05, pause_s=0.01)
+
+    async def meter(
+        self,
+        code: str,
+        *,
+        enterprise: str = PLANT,
+        carrier: str = "electricity",
+        kind: str = "register",
+        unit: str = "kWh",
+        multiplier: str = "1",
+        role: str = "purchase",
+        rolls_over_at: float | None = None,
+        max_rate_per_h: float | None = None,
+        expected_interval_s: int = 3600,
+    ) -> int:
+        """A meter of that kind; answers its number."""
+        return int(
+            await self.sql.fetchval(
+                """INSERT INTO meter (enterprise, code, name, gateway, carrier, kind, unit, multiplier, role,
+                                      rolls_over_at, max_rate_per_h, expected_interval_s)
+                   VALUES ($1, $2, $2, 'gw-1', $3, $4, $5, $6, $7, $8, $9, $10) RETURNING meter_id""",
+                enterprise,
+                code,
+                carrier,
+                kind,
+                unit,
+                Decimal(multiplier),
+                role,
+                rolls_over_at,
+                max_rate_per_h,
+                expected_interval_s,
+            )
+        )
+
+    async def send(self, meter: int, readings: Iterable[tuple[int, float]], *, quality: int = 0) -> None:
+        """New or revised readings (µs, value) and their marks, in one transaction, as ingest does it."""
+        listed = list(readings)
+        times = [datetime.fromtimestamp(us // 1_000_000, ZONE).replace(microsecond=us % 1_000_000) for us, _ in listed]
+        async with self.sql.transaction():
+            await self.sql.executemany(
+                """INSERT INTO reading (ts, meter_id, value, quality, received_at) VALUES ($1, $2, $3, $4, now())
+                   ON CONFLICT (meter_id, ts) DO UPDATE SET value = excluded.value, quality = excluded.quality""",
+                [(time, meter, value, quality) for time, (_, value) in zip(times, listed, strict=True)],
+            )
+            hours = sorted({us // HOUR_US for us, _ in listed})
+            await self.sql.execute("INSERT INTO touched (meter_id, hour) VALUES ($1, $2)", [meter] * len(hours), hours)
+
+    async def mark_whole(self, *meters: int) -> None:
+        await self.sql.execute("INSERT INTO touched (meter_id) VALUES ($1)", list(meters))
+
+    async def figures(self, whose: str, level: str, **where: object) -> list[asyncpg.Record]:
+        """Rows of a rollup table in order of time."""
+        asked = " AND ".join(f"{name} = ${i}" for i, name in enumerate(where, 1)) or "true"
+        return list(
+            await self.sql.fetch(f"SELECT * FROM {whose}_{level} WHERE {asked} ORDER BY start", *where.values())
+        )
+
+    async def everything(self) -> dict[str, list[tuple[object, ...]]]:
+        """All that rollups write, comparable as a whole."""
+        tables = (*ROLLUPS, "held_reading")
+        return {
+            name: sorted((tuple(row) for row in await self.sql.fetch(f"SELECT * FROM {name}")), key=repr)
+            for name in tables
+        }
+
+
+@asynccontextmanager
+async def a_plant(database_url: str) -> AsyncIterator[Plant]:
+    """Two enterprises without meters, the factors above and nothing else."""
+    sql = await asyncpg.connect(plain_url(database_url))
+    try:
+        await sql.execute(EMPTY)
+        await sql.execute(REGIONS)
+        await sql.execute(CARRIERS)
+        for enterprise in (PLANT, NEIGHBOUR):
+            await sql.execute(
+                "INSERT INTO enterprise (id, name, region, industry) VALUES ($1, $1, '445303', '3011')", enterprise
+            )
+            await set_factors(sql, enterprise)
+        await sql.execute(
+            "INSERT INTO gateway (id, enterprise, name, secret_sha256) VALUES ('gw-1', $1, 'one', '')", PLANT
+        )
+        async with open_database(database_url, pool_size=4) as database:
+            yield Plant(database, sql)
+    finally:
+        await sql.close()
+
+
+async def set_factors(sql: asyncpg.Connection, enterprise: str) -> None:
+    """The factors above as the enterprise's own, which come before every default."""
+    for carrier, basis, kgce in FACTORS:
+        await set_factor(sql, enterprise, carrier, basis, kgce, date(2000, 1, 1))
+    for carrier, kgco2 in CO2_FACTORS:
+        await sql.execute(
+            """INSERT INTO co2_factor (carrier, kgco2_per_unit, dataset, valid_from, enterprise, source, verified)
+               VALUES ($1, $2, $3, '2000-01-01', $4, 'by hand', true)""",
+            carrier,
+            Decimal(kgco2),
+            DATASET,
+            enterprise,
+        )
+
+
+async def set_factor(
+    sql: asyncpg.Connection, enterprise: str, carrier: str, basis: str, kgce: str, since: date
+) -> None:
+    """From that day on this factor; the one before ends there."""
+    await sql.execute(
+        """UPDATE coal_factor SET valid_to = $4
+           WHERE enterprise = $1 AND carrier = $2 AND basis = $3 AND valid_to IS NULL""",
+        enterprise,
+        carrier,
+        basis,
+        since,
+    )
+    await sql.execute(
+        """INSERT INTO coal_factor
+               (carrier, basis, kgce_per_unit, valid_from, enterprise, edition, source, verified)
+           VALUES ($1, $2, $3, $4, $5, 'test', 'by hand', true)""",
+        carrier,
+        basis,
+        Decimal(kgce),
+        since,
+        enterprise,
+    )
+
+
+def hourly(start: str, values: Sequence[float]) -> list[tuple[int, float]]:
+    """Readings an hour apart from a local time on."""
+    first = at(start)
+    return [(first + i * HOUR_US, value) for i, value in enumerate(values)]

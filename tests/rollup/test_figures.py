@@ -1,0 +1,167 @@
+"""Figures worked out by hand, from readings to enterprise years, and what late, wrong or missing data does to them."""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+
+import pytest
+
+from app.rollup.verify import verify
+from tests.rollup.a_plant import CALENDAR, HOUR_US, PLANT, Plant, at, hourly, set_factor
+
+
+async def test_a_day_of_a_current_transformer_meter_by_hand(plant: Plant) -> None:
+    """25 readings, 10 apart, times 4000: 24 × 40,000 kWh = 960,000 kWh; × 0.1229 / 1000 = 117.984 tce."""
+    meter = await plant.meter("E001", multiplier="4000")
+    await plant.send(meter, hourly("2026-11-01T00:00", [1000.0 + 10 * i for i in range(25)]))
+    await plant.worker().catch_up()
+
+    hours = await plant.figures("meter", "hour", meter_id=meter)
+    assert [row["quantity"] for row in hours] == [Decimal(40_000)] * 24
+    assert {row["measured_us"] for row in hours} == {HOUR_US}
+    for level in ("day", "month", "year"):
+        (mine,) = await plant.figures("meter", level, meter_id=meter)
+        assert (mine["quantity"], mine["tce_equivalent"]) == (Decimal(960_000), Decimal("117.984"))
+        assert (mine["tce_equal"], mine["tco2"]) == (Decimal(288), Decimal("424.224"))
+        (all_of_it,) = await plant.figures("enterprise", level, enterprise=PLANT)
+        assert all_of_it["tce_equivalent"] == all_of_it["tce_equivalent_net"] == Decimal("117.984")
+
+
+async def test_what_is_sold_subtracts_and_own_sun_counts_only_gross(plant: Plant) -> None:
+    """Per hour: 100 bought, 30 sold, 20 from the roof, 50 inside: gross 100 − 30 + 20 = 90, net 70."""
+    for code, role, kwh in (
+        ("E1", "purchase", 100.0),
+        ("E2", "sale", 30.0),
+        ("E3", "own_renewable", 20.0),
+        ("E4", "internal", 50.0),
+    ):
+        meter = await plant.meter(code, role=role)
+        await plant.send(meter, hourly("2026-11-01T00:00", [kwh * i for i in range(3)]))
+    await plant.worker().catch_up()
+
+    for row in await plant.figures("enterprise", "hour", enterprise=PLANT):
+        assert (row["quantity"], row["quantity_net"]) == (Decimal(90), Decimal(70))
+        assert row["tce_equivalent"] == Decimal("0.011061")
+        assert row["tce_equivalent_net"] == Decimal("0.008603")
+        assert row["measured_us"] == 3 * HOUR_US, "the meter inside does not count"
+
+
+async def test_readings_that_come_late_land_in_the_month_and_year_they_belong_to(plant: Plant) -> None:
+    """40 kWh over the eight hours around New Year; then one late reading says that 16 of them went in the first two."""
+    meter = await plant.meter("E001")
+    first, last, late = at("2025-12-31T20:00"), at("2026-01-01T04:00"), at("2025-12-31T22:00")
+    worker = plant.worker()
+    await plant.send(meter, [(first, 0.0), (last, 40.0)])
+    await worker.catch_up()
+    assert [row["quantity"] for row in await plant.figures("meter", "year", meter_id=meter)] == [20, 20]
+
+    await plant.send(meter, [(late, 16.0)])
+    await worker.catch_up()
+    for level in ("day", "month", "year"):
+        assert [row["quantity"] for row in await plant.figures("enterprise", level)] == [24, 16]
+    assert (await verify(plant.database, CALENDAR)).differences == []
+
+
+async def test_a_factor_changed_from_the_first_of_july_leaves_june_alone(plant: Plant) -> None:
+    meter = await plant.meter("E001")
+    await plant.send(meter, hourly("2026-06-30T22:00", [1000.0 * i for i in range(5)]))
+    worker = plant.worker()
+    await worker.catch_up()
+    await set_factor(plant.sql, PLANT, "electricity", "equivalent", "0.2", date(2026, 7, 1))
+    await plant.mark_whole(meter)
+    await worker.catch_up()
+
+    months = await plant.figures("enterprise", "month", enterprise=PLANT)
+    assert [row["tce_equivalent"] for row in months] == [Decimal("0.2458"), Decimal("0.4")]
+    assert [row["quantity"] for row in months] == [2000, 2000]
+
+
+async def test_the_backlog_of_one_meter_is_counted_while_the_others_are_current(plant: Plant) -> None:
+    current = [await plant.meter(f"E{i}") for i in range(5)]
+    behind = await plant.meter("LATE")
+    worker = plant.worker()
+    for meter in current:
+        await plant.send(meter, hourly("2026-11-01T00:00", [float(i) for i in range(73)]))
+    await plant.send(behind, hourly("2026-11-01T00:00", [0.0]))
+    await worker.catch_up()
+    await plant.send(behind, hourly("2026-11-01T01:00", [7.0 * i for i in range(1, 73)]))
+    await worker.catch_up()
+
+    days = await plant.figures("enterprise", "day", enterprise=PLANT)
+    assert [row["quantity"] for row in days] == [24 * 12] * 3
+
+
+async def test_without_a_factor_there_is_a_quantity_and_no_tonnes(plant: Plant) -> None:
+    """Never a part of the sum shown as the whole: one meter without a factor takes the carrier's figure away."""
+    await plant.sql.execute("DELETE FROM co2_factor WHERE enterprise = $1 AND carrier = 'electricity'", PLANT)
+    await plant.sql.execute("UPDATE carrier SET code = code")
+    meter = await plant.meter("E001")
+    await plant.send(meter, hourly("1990-01-01T00:00", [0.0, 10.0, 20.0]))
+    await plant.worker().catch_up()
+
+    (day,) = await plant.figures("enterprise", "day", enterprise=PLANT)
+    assert (day["quantity"], day["tce_equivalent"], day["tce_equivalent_net"], day["tco2"]) == (20, None, None, None)
+    assert (await verify(plant.database, CALENDAR)).differences == []
+
+
+async def test_a_held_reading_is_shown_and_out_of_the_sum(plant: Plant) -> None:
+    meter = await plant.meter("E001")
+    await plant.send(meter, hourly("2026-11-01T00:00", [100.0, 110.0, 3.0, 130.0]))
+    await plant.worker().catch_up()
+
+    (day,) = await plant.figures("meter", "day", meter_id=meter)
+    assert (day["quantity"], day["held"]) == (Decimal(30), 1)
+    kept = await plant.sql.fetch("SELECT why FROM held_reading WHERE meter_id = $1", meter)
+    assert [row["why"] for row in kept] == ["register-fell"]
+
+
+async def test_a_late_reading_can_free_what_was_held_long_after_it(plant: Plant) -> None:
+    """A glitch at the start held everything after it; corrected, days of readings stand again."""
+    meter = await plant.meter("E001")
+    history = hourly("2026-11-01T00:00", [float(i) for i in range(200)])
+    worker = plant.worker()
+    await plant.send(meter, [(history[0][0], 0.0), (history[1][0], 5000.0), *history[2:]])
+    await worker.catch_up()
+    assert await plant.sql.fetchval("SELECT count(*) FROM held_reading") == 198
+    await plant.send(meter, [history[1]])
+    await worker.catch_up()
+
+    assert await plant.sql.fetchval("SELECT count(*) FROM held_reading") == 0
+    (month,) = await plant.figures("meter", "month", meter_id=meter)
+    assert month["quantity"] == 199
+    assert (await verify(plant.database, CALENDAR)).differences == []
+
+
+async def test_verify_finds_a_single_changed_digit(plant: Plant) -> None:
+    meter = await plant.meter("E001")
+    await plant.send(meter, hourly("2026-11-01T00:00", [0.0, 10.0, 20.0]))
+    await plant.worker().catch_up()
+    assert (await verify(plant.database, CALENDAR)).differences == []
+    await plant.sql.execute("UPDATE enterprise_month SET tco2_net = tco2_net + 0.000000000000000001")
+
+    (difference,) = (await verify(plant.database, CALENDAR)).differences
+    assert (difference.table, difference.column) == ("enterprise_month", "tco2_net")
+    assert difference.start_us == at("2026-11-01T00:00")
+
+
+async def test_verify_tells_how_many_marks_still_wait(plant: Plant) -> None:
+    meter = await plant.meter("E001")
+    await plant.send(meter, hourly("2026-11-01T00:00", [0.0, 10.0]))
+
+    found = await verify(plant.database, CALENDAR)
+
+    assert found.waiting == 1
+    assert {difference.stored for difference in found.differences} == {None}
+
+
+@pytest.mark.parametrize("kind", ["interval", "rate"])
+async def test_an_amount_or_a_rate_covers_its_own_time(plant: Plant, kind: str) -> None:
+    """Readings of 6 every hour, then silence: an interval lasts one expected hour, a rate at most two."""
+    unit = "kWh" if kind == "interval" else "kW"
+    meter = await plant.meter("E001", kind=kind, unit=unit)
+    await plant.send(meter, hourly("2026-11-01T00:00", [6.0, 6.0]))
+    await plant.worker().catch_up()
+
+    hours = await plant.figures("meter", "hour", meter_id=meter)
+    assert [row["quantity"] for row in hours] == [6] * (2 if kind == "interval" else 3)
