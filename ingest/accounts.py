@@ -1,4 +1,4 @@
-"""Gateways' accounts in the broker, by Mosquitto's dynamic-security plugin: put in, changed and taken out while it runs."""
+"""Gateways' accounts in the broker, by Mosquitto's dynamic-security plugin, changed while the broker runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which broker messages may be acknowledged now: in order of arrival, and never on a connection they did not come by. Pure."""
+"""Which broker messages may be acknowledged now: in order, and only on the connection they came by. Pure."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Ticket:
 class AckLine:
     """The messages of one connection that are not acknowledged yet, oldest first.
 
-    MQTT wants acknowledgements in the order of the messages (MQTT-4.6.0-2), so one that is settled early waits for those
-    before it. A packet id belongs to its connection: on the next it may name somebody else's message, so what is settled
-    after a reconnect is dropped. The broker sends that message again.
+    MQTT wants acknowledgements in the order of the messages (MQTT-4.6.0-2), so one that is settled early waits for
+    those before it. A packet id belongs to its connection: on the next it may name somebody else's message, so what
+    is settled after a reconnect is dropped. The broker sends that message again.
     """
 
     def __init__(self) -> None:

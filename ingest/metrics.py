@@ -18,6 +18,8 @@ class IngestMetrics:
     """The series of one ingest process. Labels are few and closed: no meter and no gateway is among them."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"tcewatch_ingest_{name}", text, labels, registry=registry)
 

@@ -1,7 +1,7 @@
 """The broker door: paho on asyncio, messages acknowledged in order after their commit. The only importer of paho.
 
-paho reads a packet in three calls of `recv` and writes each packet in a call of its own. `BufferedSocket` stands between
-it and the kernel, so that one system call brings or takes many packets.
+paho reads a packet in three calls of `recv` and writes each packet in a call of its own. `BufferedSocket` stands
+between it and the kernel, so that one system call brings or takes many packets.
 """
 
 from __future__ import annotations
