@@ -21,6 +21,7 @@ from app.rollup.windows import (
     disjoint,
     merged_marks,
     reading_further,
+    whole_window,
     window_of,
 )
 from app.store import rollups
@@ -175,11 +176,15 @@ async def _windows(
     accounts: Mapping[int, MeterAccount],
     stretches: Sequence[Marked],
 ) -> list[Window]:
-    around = await rollups.neighbours(connection, _columns((s.meter_id, s.start_us, s.end_us) for s in stretches))
-    return disjoint(
-        window_of(stretch, Neighbours(*near), calendar, reach_us(accounts[stretch.meter_id].rules))
-        for stretch, near in zip(stretches, around, strict=True)
-    )
+    by_hour = [stretch for stretch in stretches if not stretch.whole]
+    asked = _columns((stretch.meter_id, stretch.start_us, stretch.end_us) for stretch in by_hour)
+    around = zip(await rollups.before(connection, asked), await rollups.after(connection, asked), strict=True)
+    near = [Neighbours(*before, *after) for before, after in around]
+    found = [
+        window_of(stretch, neighbours, calendar, reach_us(accounts[stretch.meter_id].rules))
+        for stretch, neighbours in zip(by_hour, near, strict=True)
+    ]
+    return disjoint([*found, *(whole_window(stretch.meter_id) for stretch in stretches if stretch.whole)])
 
 
 def _columns(rows: Iterable[tuple[int, int, int]]) -> Stretches:

@@ -13,16 +13,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from app.store.rollups import BEGINNING_US, END_US
 from energy.interval import HOUR_US, Level, SiteCalendar
 
 Int64s = npt.NDArray[np.int64]
 
 NEAR_HOURS = 6
 """Marked hours at most this far apart share a window: reading a few more hours costs less than another window."""
-BEGINNING_US = -62_135_596_800_000_000
-"""0001-01-01: before any reading."""
-END_US = 253_370_764_800_000_000
-"""9999-01-01: after any reading."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +86,16 @@ def _by_meter_and_time(stretch: Marked | Window) -> tuple[int, int]:
     return stretch.meter_id, stretch.start_us
 
 
+def whole_window(meter_id: int) -> Window:
+    """All of a meter's history."""
+    return Window(meter_id, BEGINNING_US, END_US, BEGINNING_US, END_US)
+
+
 def window_of(marked: Marked, around: Neighbours, calendar: SiteCalendar, reach_us: int) -> Window:
     """The window of a marked stretch. No bucket is longer than an hour, so an hour beyond finds the whole bucket.
 
     `reach_us` is how far a reading covers by itself; 0 for a register, whose readings reach to their neighbours.
     """
-    if marked.whole:
-        return Window(marked.meter_id, BEGINNING_US, END_US, BEGINNING_US, END_US)
     begin_us = marked.start_us if around.previous_us is None else around.previous_us
     if reach_us:
         begin_us = max(begin_us, marked.start_us - reach_us)

@@ -10,6 +10,7 @@ import io
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, TypeAlias
 
@@ -20,7 +21,7 @@ from asyncpg.pool import PoolConnectionProxy
 
 from app.store.numeric_wire import Numerics
 from app.store.readings import COPY_HEADER, COPY_TRAILER, MOMENT, POSTGRES_EPOCH_US
-from energy.interval import Level
+from energy.interval import DAY_US, Level, from_us
 from energy.reading import Kind, MeterRules, Role
 from energy.tce import contribution
 
@@ -36,7 +37,13 @@ LOCK_CLASS = 0x7463_6501
 LOCK_SLOTS = 512
 """Enterprises share this many advisory locks, so that a pass over thousands of them fits the server's lock table."""
 MARKS_LOOKED_AT = 64
-CHUNK_US = 90 * 86_400 * 1_000_000
+NEARBY_US = 8 * DAY_US
+"""Where the reading before a stretch is looked for first: two chunks of readings rather than all there are."""
+BEGINNING_US = -62_135_596_800_000_000
+"""0001-01-01: before any reading."""
+END_US = 253_370_764_800_000_000
+"""9999-01-01: after any reading."""
+CHUNK_US = 90 * DAY_US
 """Roughly a chunk of meter_hour: rows are written a chunk after the other, which is what COPY likes."""
 
 
@@ -135,9 +142,12 @@ be looked up in an index and chunks outside them are left out."""
 
 
 def _nearest(name: str, bound: str, order: str) -> str:
-    """The accepted reading nearest to a bound on one side of it."""
+    """The accepted reading nearest to a bound on one side of it, not before $4.
+
+    $4 is implied by the bound or makes it a search nearby; it lets whole chunks be left out before the first look-up.
+    """
     return f"""LEFT JOIN LATERAL (
-    SELECT r.ts FROM reading AS r WHERE r.meter_id = w.meter_id AND r.ts {bound} AND {STANDS}
+    SELECT r.ts FROM reading AS r WHERE r.meter_id = w.meter_id AND r.ts {bound} AND r.ts >= $4 AND {STANDS}
     ORDER BY r.ts {order} LIMIT 1) AS {name} ON true"""
 
 
@@ -145,11 +155,16 @@ def _us(column: str) -> str:
     return f"(extract(epoch FROM {column}) * 1000000)::bigint"
 
 
-NEIGHBOURS = f"""
-SELECT {_us("previous.ts")}, {_us("anchor.ts")}, {_us("next.ts")}, {_us("beyond.ts")}
+BEFORE = f"""
+SELECT {_us("previous.ts")}, {_us("anchor.ts")}
 FROM {STRETCHES}
 {_nearest("previous", "< w.begins", "DESC")}
 {_nearest("anchor", "<= previous.ts - interval '1 hour'", "DESC")}
+ORDER BY w.place
+"""
+AFTER = f"""
+SELECT {_us("next.ts")}, {_us("beyond.ts")}
+FROM {STRETCHES}
 {_nearest("next", ">= w.ends", "ASC")}
 {_nearest("beyond", ">= next.ts + interval '1 hour'", "ASC")}
 ORDER BY w.place
@@ -160,7 +175,8 @@ SELECT {_us("next.ts")} FROM {STRETCHES} {_nearest("next", ">= w.begins", "ASC")
 READINGS = f"""
 SELECT w.place, r.ts, r.value, r.quality FROM {STRETCHES}
 CROSS JOIN LATERAL (SELECT ts, value, quality FROM reading
-                    WHERE meter_id = w.meter_id AND ts >= w.begins AND ts <= w.ends OFFSET 0) AS r
+                    WHERE meter_id = w.meter_id AND ts >= w.begins AND ts <= w.ends
+                      AND ts >= $4 AND ts <= $5 OFFSET 0) AS r
 """
 READING_ROW = np.dtype(
     [
@@ -309,20 +325,44 @@ Stretches = tuple[list[int], list[int], list[int]]
 """Meter numbers, and the microseconds at which each one's stretch begins and ends."""
 
 
-async def neighbours(connection: Connection, stretches: Stretches) -> list[tuple[int | None, ...]]:
-    """For each stretch the times of (previous, anchor, next, beyond); see app.rollup.windows.Neighbours."""
-    return [tuple(row) for row in await connection.fetch(NEIGHBOURS, *stretches)]
+async def before(connection: Connection, stretches: Stretches) -> list[tuple[int | None, int | None]]:
+    """For each stretch the times of (previous, anchor); see app.rollup.windows.Neighbours.
+
+    Most are near. Only for those that are not, all of the history is searched.
+    """
+    near = _moment(min(stretches[1], default=0) - NEARBY_US)
+    found = [(row[0], row[1]) for row in await connection.fetch(BEFORE, *stretches, near)]
+    far = [place for place, (_, anchor) in enumerate(found) if anchor is None]
+    if far:
+        asked = [[column[place] for place in far] for column in stretches]
+        rows = await connection.fetch(BEFORE, *asked, _moment(BEGINNING_US))
+        for place, row in zip(far, rows, strict=True):
+            found[place] = row[0], row[1]
+    return found
+
+
+async def after(connection: Connection, stretches: Stretches) -> list[tuple[int | None, int | None]]:
+    """For each stretch the times of (next, beyond); see app.rollup.windows.Neighbours."""
+    earliest = _moment(min(stretches[2], default=0))
+    return [(row[0], row[1]) for row in await connection.fetch(AFTER, *stretches, earliest)]
+
+
+def _moment(at_us: int) -> datetime:
+    """The time, or the nearest one that both ends can say."""
+    return from_us(min(max(at_us, BEGINNING_US), END_US))
 
 
 async def first_accepted(connection: Connection, stretches: Stretches) -> list[int | None]:
     """For each stretch the first accepted reading at or after its beginning."""
-    return [row[0] for row in await connection.fetch(FURTHER, *stretches)]
+    earliest = _moment(min(stretches[1], default=0))
+    return [row[0] for row in await connection.fetch(FURTHER, *stretches, earliest)]
 
 
 async def read(connection: Connection, stretches: Stretches) -> ReadingRows:
     """All readings of the stretches, both ends included, in order of stretch and time."""
     out = io.BytesIO()
-    await connection.copy_from_query(READINGS, *stretches, output=out, format="binary")
+    bounds = _moment(min(stretches[1], default=0)), _moment(max(stretches[2], default=0))
+    await connection.copy_from_query(READINGS, *stretches, *bounds, output=out, format="binary")
     rows = np.frombuffer(out.getbuffer()[len(COPY_HEADER) : -len(COPY_TRAILER)], READING_ROW)
     order = np.lexsort((rows["ts"], rows["window"]))
     window = rows["window"][order].astype(np.int32)
@@ -390,7 +430,13 @@ def _alike(rows: HourRows, chosen: Int64s, known: int) -> bytes:
             shape.append((name, [("head", ">i2", 4), ("digits", ">u2", figure.digits.shape[1])]))
     table: Any = np.zeros(len(chosen), np.dtype(shape))
     table["fields"] = len(_FIXED) + len(FIGURES)
-    columns = (rows.meter, rows.start_us - POSTGRES_EPOCH_US, rows.measured_us, rows.estimated_us, rows.held)
+    columns: tuple[npt.NDArray[Any], ...] = (
+        rows.meter,
+        rows.start_us - POSTGRES_EPOCH_US,
+        rows.measured_us,
+        rows.estimated_us,
+        rows.held,
+    )
     for (name, form), column in zip(_FIXED, columns, strict=True):
         table[f"{name}_length"] = np.dtype(form).itemsize
         table[name] = column[chosen]

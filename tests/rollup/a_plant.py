@@ -57,10 +57,11 @@ def at(text: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Plant:
-    """The database and a connection to look into it."""
+    """The database, a connection to look into it, and the address for more of them."""
 
     database: Database
     sql: asyncpg.Connection
+    url: str
 
     def worker(self) -> RollupWorker:
         return RollupWorker(self.database, CALENDAR, poll_s=0.05, pause_s=0.01)
@@ -147,7 +148,7 @@ async def a_plant(database_url: str) -> AsyncIterator[Plant]:
             "INSERT INTO gateway (id, enterprise, name, secret_sha256) VALUES ('gw-1', $1, 'one', '')", PLANT
         )
         async with open_database(database_url, pool_size=4) as database:
-            yield Plant(database, sql)
+            yield Plant(database, sql, plain_url(database_url))
     finally:
         await sql.close()
 
