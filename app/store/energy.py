@@ -180,7 +180,8 @@ SELECT count(*), {_us("min(marked_at)")}, coalesce(extract(epoch FROM now() - mi
 # A meter owes readings from its first one on; one that never sent, since it was entered; one taken out of service,
 # up to its last.
 METERS = f"""
-SELECT meter_id, meter.code, carrier.code AS carrier, carrier.unit, role, {_us("coalesce(first_at, created_at)")} AS from_us,
+SELECT meter_id, meter.code, carrier.code AS carrier, carrier.unit, role,
+       {_us("coalesce(first_at, created_at)")} AS from_us,
        CASE WHEN NOT active THEN
            (SELECT {_us("max(ts)")} FROM reading WHERE reading.meter_id = meter.meter_id) END AS until_us,
        active

@@ -156,11 +156,11 @@ async def a_plant(database_url: str) -> AsyncIterator[Plant]:
 async def set_factors(sql: asyncpg.Connection, enterprise: str) -> None:
     """The factors above as the enterprise's own, which come before every default."""
     for carrier, basis, kgce in FACTORS:
-        await set_factor(sql, enterprise, carrier, basis, kgce, date(2000, 1, 1))
+        await set_factor(sql, enterprise, carrier, basis, kgce, date(1990, 1, 1))
     for carrier, kgco2 in CO2_FACTORS:
         await sql.execute(
             """INSERT INTO co2_factor (carrier, kgco2_per_unit, dataset, valid_from, enterprise, source, verified)
-               VALUES ($1, $2, $3, '2000-01-01', $4, 'by hand', true)""",
+               VALUES ($1, $2, $3, '1990-01-01', $4, 'by hand', true)""",
             carrier,
             Decimal(kgco2),
             DATASET,

@@ -164,22 +164,20 @@ async def test_a_region_is_the_sum_of_its_enterprises_and_names_who_is_missing(p
 
 
 async def test_a_region_with_an_enterprise_without_a_factor_has_no_total(plant: Plant) -> None:
-    await a_morning(plant)
+    """In 1995 no default is in force, and only one of the two has factors of its own."""
     await plant.sql.execute("DELETE FROM coal_factor WHERE enterprise = $1", NEIGHBOUR)
-    await plant.sql.execute(
-        "INSERT INTO carrier (code, name_zh, name_en, unit) VALUES ('moonshine', '月光', 'moonshine', 'kg') ON CONFLICT DO NOTHING"
-    )
-    odd = await plant.meter("X1", enterprise=NEIGHBOUR, carrier="moonshine", unit="kg")
-    await plant.send(odd, hourly("2026-11-01T00:00", [0.0, 5.0]))
+    for enterprise in (PLANT, NEIGHBOUR):
+        meter = await plant.meter("E1", enterprise=enterprise)
+        await plant.send(meter, hourly("1995-11-01T00:00", [0.0, 1000.0]))
     await plant.worker().catch_up()
     total = await region_totals(
         plant.database.pool,
         region="4453",
         level=Level.YEAR,
-        start_us=at("2026-11-15T00:00"),
+        start_us=at("1995-11-15T00:00"),
         basis=Basis.EQUIVALENT,
         calendar=CALENDAR,
         now_us=LATER_US,
     )
     assert (total.tce, total.unknown) == (None, (NEIGHBOUR,))
-    assert total.tce_known == Decimal("0.0468702")
+    assert total.tce_known == Decimal("0.1229")

@@ -1,9 +1,9 @@
-"""The worker among others: several at once, killed in the middle, a meter nobody can compute, a database that goes away."""
+"""The worker among others: several at once, killed halfway, a meter nobody can compute, a database that goes away."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import asyncpg
@@ -14,18 +14,12 @@ from app.rollup.worker import RollupWorker
 from app.store.energy import backlog
 from app.store.rollups import LOCK_CLASS, LOCK_SLOTS
 from tests.rollup.a_plant import CALENDAR, NEIGHBOUR, PLANT, Plant, hourly
+from tests.wait import eventually
 
 WAITING_BACKENDS = """
-SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND pid <> pg_backend_pid()
+SELECT pid FROM pg_stat_activity
+WHERE datname = current_database() AND wait_event_type = 'Lock' AND pid <> pg_backend_pid()
 """
-
-
-async def eventually(ask: Callable[[], Awaitable[object]], *, what: str, deadline_s: float = 30.0) -> None:
-    """Ask until it is so; fails, with what was wanted, when the deadline passes."""
-    async with asyncio.timeout(deadline_s):
-        while not await ask():
-            await asyncio.sleep(0.02)
-    assert what
 
 
 @asynccontextmanager
