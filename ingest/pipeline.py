@@ -125,6 +125,7 @@ class Pipeline:
         self._arrived = asyncio.Event()
         self._down_until_s: float | None = None
         self._shelf: tuple[int, Shelf] | None = None
+        self._closed = False
 
     # Doors ------------------------------------------------------------------------------------------------------------
 
@@ -150,6 +151,8 @@ class Pipeline:
         Raises Full, or Unavailable when the ledger is down: nothing of the message was kept then. Once it is not
         certain that nothing was kept, only the commit ends the wait.
         """
+        if self._closed:
+            raise Unavailable(RETRY_MOST_S)
         if self._down_until_s is not None and self.down:
             raise Unavailable(self._down_until_s - self._clock())
         future: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
@@ -253,6 +256,7 @@ class Pipeline:
 
     def _let_go(self) -> None:
         """Tell those still waiting at the end that nobody will answer."""
+        self._closed = True
         for one in self._taken:
             if one.withdrawable:
                 one.settle(Undecided())

@@ -14,8 +14,8 @@ from ingest.batch import Group, Received, Refusal, Verdict
 from ingest.metrics import IngestMetrics
 from ingest.registry import GatewayEntry, MeterEntry, Registry
 
-NOW_US = 1_795_396_800_000_000
-"""2026-11-23T09:20:00+08:00."""
+NOW_US = 1_795_482_900_000_000
+"""2026-11-24T09:15:00+08:00, a day after the first reading of the tests."""
 COMPANY = "91445300MA4UXXXX0X"
 
 
@@ -92,9 +92,7 @@ class FakeRegistry:
         self.meters.setdefault(enterprise, {})
         self.number += 1
 
-    def meter(
-        self, code: str, gateway: str, kind: str = "register", rolls_over_at: float | None = None
-    ) -> MeterEntry:
+    def meter(self, code: str, gateway: str, kind: str = "register", rolls_over_at: float | None = None) -> MeterEntry:
         table = self.meters[self.gateways[gateway][0]]
         known = sum(len(each) for each in self.meters.values())
         table[code] = MeterEntry(101 + known, code, gateway, kind, rolls_over_at)
@@ -125,7 +123,7 @@ def digest(secret: str) -> bytes:
 
 
 def a_registry() -> FakeRegistry:
-    """Two gateways of one enterprise and one of another. gw-1 has E001 to E003, R9 (rolls over at 1000) and P1 (a rate)."""
+    """Two gateways of one enterprise, one of another. gw-1 has E001 to E003, R9 (rolls over at 1000), P1 (a rate)."""
     registry = FakeRegistry()
     registry.gateway("gw-1")
     registry.gateway("gw-2")
