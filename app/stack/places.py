@@ -1,0 +1,62 @@
+"""Where the local stack keeps things, and as whom its servers run."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from pathlib import Path
+
+STATE_VARIABLE = "TCEWATCH_STATE_DIR"
+CACHE_VARIABLE = "TCEWATCH_CACHE_DIR"
+UNPRIVILEGED = ("postgres", "nobody")
+
+
+def state_dir() -> Path:
+    """Data, logs and records of the local stack. Root's own home is closed to the servers, so root uses /var/lib."""
+    return _place(STATE_VARIABLE, Path("/var/lib/tcewatch"), "XDG_STATE_HOME", ".local/state")
+
+
+def cache_dir() -> Path:
+    """Unpacked programs, shared by every stack of this user."""
+    return _place(CACHE_VARIABLE, Path("/var/cache/tcewatch"), "XDG_CACHE_HOME", ".cache")
+
+
+def _place(variable: str, for_root: Path, xdg: str, below_home: str) -> Path:
+    given = os.environ.get(variable)
+    if given:
+        return Path(given).absolute()
+    if os.geteuid() == 0:
+        return for_root
+    return Path(os.environ.get(xdg) or Path.home() / below_home) / "tcewatch"
+
+
+def server_user() -> pwd.struct_passwd | None:
+    """Whom the servers run as when we are root: PostgreSQL refuses to be root. None: as ourselves."""
+    if os.geteuid() != 0:
+        return None
+    for name in UNPRIVILEGED:
+        try:
+            return pwd.getpwnam(name)
+        except KeyError:
+            continue
+    raise LookupError(f"running as root, and none of the users {', '.join(UNPRIVILEGED)} exists to run servers as")
+
+
+def make_folder(folder: Path, owner: pwd.struct_passwd | None) -> Path:
+    """The folder, made if need be and given to the servers' user."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if owner is not None:
+        os.chown(folder, owner.pw_uid, owner.pw_gid)
+    return folder
+
+
+def write_for(owner: pwd.struct_passwd | None, file: Path, text: str) -> Path:
+    """A file that only the servers' user (and root) can read, complete or not there at all."""
+    half = file.with_name(file.name + ".half")
+    descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as out:
+        out.write(text)
+    if owner is not None:
+        os.chown(half, owner.pw_uid, owner.pw_gid)
+    half.replace(file)
+    return file

@@ -1,0 +1,164 @@
+"""The local stack: TimescaleDB, Mosquitto and a mail sink, each taken from the first place that has it.
+
+The order is: an address given in the environment, programs of this machine, packages of Debian 13 unpacked privately, a
+Docker daemon. What was started is remembered below the state folder, so that a second `up` finds it and `down` ends
+nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from app.stack.broker import BrokerServer
+from app.stack.database import DatabaseServer
+from app.stack.mail import MailServer
+from app.stack.packages import locked
+from app.stack.places import cache_dir, make_folder, state_dir
+from app.stack.process import Server
+from app.stack.programs import Programs, find_programs
+from app.stack.trouble import StackTrouble
+
+COMPOSE = Path(__file__).parents[2] / "compose.yaml"
+COMPOSE_ADDRESSES = {
+    "database_url": "postgresql+asyncpg://tcewatch:tcewatch@127.0.0.1:5432/tcewatch",
+    "mqtt_url": "mqtt://tcewatch:tcewatch@127.0.0.1:1883",
+    "smtp_url": "smtp://127.0.0.1:1025",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where the parts answer, and in words where each came from."""
+
+    database_url: str
+    mqtt_url: str
+    smtp_url: str
+    sources: tuple[str, ...]
+
+    def environment(self) -> dict[str, str]:
+        """The TCEWATCH_… variables that make the service use these parts."""
+        return {variable(f.name): getattr(self, f.name) for f in fields(self) if f.name.endswith("_url")}
+
+
+def variable(name: str) -> str:
+    return f"TCEWATCH_{name.upper()}"
+
+
+class Stack:
+    """The parts below one state folder. `say` is told, in a sentence each, what is taken and why."""
+
+    def __init__(
+        self,
+        state: Path | None = None,
+        cache: Path | None = None,
+        environment: Mapping[str, str] = os.environ,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.state = state or state_dir()
+        self._cache = cache or cache_dir()
+        self._given = {
+            name: environment[variable(name)] for name in COMPOSE_ADDRESSES if environment.get(variable(name))
+        }
+        self._say = say
+        self._programs: Programs | None = None
+
+    @property
+    def mails(self) -> Path:
+        """Where the mail sink keeps what it was sent."""
+        return self.mail().mails
+
+    def up(self) -> Addresses:
+        """Every part running and ready. Raises StackTrouble."""
+        self._make_state()
+        with locked(self.state / "lock"):
+            return self._up()
+
+    def down(self) -> list[str]:
+        """End what was started here; answers the names of what ran."""
+        if not self.state.exists():
+            return []
+        with locked(self.state / "lock"):
+            ended = [server for server in self.servers() if server.record.process() is not None]
+            for server in reversed(ended):
+                server.down()
+        return [server.name for server in ended]
+
+    def addresses(self) -> Addresses | None:
+        """The addresses if every part runs now; None otherwise."""
+        own = {server.name: server for server in self.servers() if server.record.process() is not None}
+        places = {"database": "database_url", "broker": "mqtt_url", "mail": "smtp_url"}
+        if any(part not in own and name not in self._given for part, name in places.items()):
+            return None
+        return self._addresses(())
+
+    def servers(self) -> tuple[Server, ...]:
+        """The parts that may have been started here, running or not."""
+        return (self.database(), self.broker(), self.mail())
+
+    def database(self) -> DatabaseServer:
+        return DatabaseServer(self.state / "database", self._found())
+
+    def broker(self) -> BrokerServer:
+        return BrokerServer(self.state / "broker", self._found())
+
+    def mail(self) -> MailServer:
+        return MailServer(self.state / "mail")
+
+    def _make_state(self) -> None:
+        try:
+            make_folder(self.state, None)
+        except OSError as error:
+            raise StackTrouble(
+                f"{self.state} cannot be made ({error.strerror}); name another folder in TCEWATCH_STATE_DIR"
+            ) from error
+        self.state.chmod(0o755)  # the servers' own folders below it are theirs alone
+
+    def _up(self) -> Addresses:
+        sources = [f"{variable(name)} is given: used as it is" for name in self._given]
+        if not {"database_url", "mqtt_url"} <= self._given.keys():
+            try:
+                self._programs = find_programs(self._cache)
+            except StackTrouble as trouble:
+                if not docker_answers():
+                    raise
+                return self._by_docker(str(trouble))
+            sources.append(f"{self._programs.source}: {self._programs.postgres_bin}, {self._programs.mosquitto}")
+        for line in sources:
+            self._say(line)
+        wanted = (("database_url", self.database), ("mqtt_url", self.broker), ("smtp_url", self.mail))
+        for name, server in wanted:
+            if name not in self._given:
+                server().up()
+        return self._addresses(tuple(sources))
+
+    def _by_docker(self, why: str) -> Addresses:
+        self._say(f"Docker, because {why}")
+        command = ["docker", "compose", "-f", str(COMPOSE), "up", "-d", "--wait", "database", "broker", "mail"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise StackTrouble(f"docker compose failed:\n{done.stderr.strip()}")
+        return Addresses(**(COMPOSE_ADDRESSES | self._given), sources=("Docker",))
+
+    def _addresses(self, sources: tuple[str, ...]) -> Addresses:
+        return Addresses(
+            self._given.get("database_url") or self.database().url(),
+            self._given.get("mqtt_url") or self.broker().url(),
+            self._given.get("smtp_url") or self.mail().url(),
+            sources,
+        )
+
+    def _found(self) -> Programs:
+        """The programs once looked for; before that, none: a server that only has to be ended needs no program."""
+        nowhere = Path("/nowhere")
+        return self._programs or Programs(nowhere, nowhere, nowhere, "not looked for")
+
+
+def docker_answers() -> bool:
+    if shutil.which("docker") is None:
+        return False
+    return subprocess.run(["docker", "info"], capture_output=True, check=False, timeout=20).returncode == 0

@@ -1,0 +1,3 @@
+"""What every test room may use."""
+
+pytest_plugins = ["tests.stack_fixtures"]

@@ -1,0 +1,62 @@
+"""One local stack for the whole run, and a database of its own for each test module."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+from sqlalchemy import make_url
+
+from app.stack.places import STATE_VARIABLE
+from app.stack.stack import Addresses, Stack
+from app.store.database import plain_url
+from app.store.migrate import migrate
+
+
+@pytest.fixture(scope="session")
+def stack_parts() -> Iterator[Stack]:
+    """The stack of this run. With addresses given in the environment those are used and nothing is started."""
+    given = os.environ.get("TCEWATCH_TEST_STATE_DIR")
+    state = (
+        Path(given) if given else Path(os.environ.get(STATE_VARIABLE, "/tmp")) / f"tcewatch-test-{secrets.token_hex(4)}"
+    )
+    stack = Stack(state=state)
+    stack.up()
+    yield stack
+    stack.down()
+
+
+@pytest.fixture(scope="session")
+def stack(stack_parts: Stack) -> Addresses:
+    """Where the parts of the stack answer."""
+    return stack_parts.up()
+
+
+@pytest.fixture(scope="session")
+def broker_url(stack: Addresses) -> str:
+    """The broker, with the service's own account."""
+    return stack.mqtt_url
+
+
+@pytest.fixture(scope="module")
+def database_url(stack: Addresses) -> Iterator[str]:
+    """A fresh database at the newest schema, for one module; dropped afterwards."""
+    name = f"test_{secrets.token_hex(6)}"
+    asyncio.run(_execute(stack.database_url, f"CREATE DATABASE {name}"))
+    url = make_url(stack.database_url).set(database=name).render_as_string(hide_password=False)
+    asyncio.run(migrate(url))
+    yield url
+    asyncio.run(_execute(stack.database_url, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+async def _execute(database_url: str, statement: str) -> None:
+    connection = await asyncpg.connect(plain_url(database_url))
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
