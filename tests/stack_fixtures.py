@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,6 @@ import asyncpg
 import pytest
 from sqlalchemy import make_url
 
-from app.stack.places import STATE_VARIABLE
 from app.stack.stack import Addresses, Stack
 from app.store.database import plain_url
 from app.store.migrate import migrate
@@ -21,14 +21,12 @@ from app.store.migrate import migrate
 @pytest.fixture(scope="session")
 def stack_parts() -> Iterator[Stack]:
     """The stack of this run. With addresses given in the environment those are used and nothing is started."""
-    given = os.environ.get("TCEWATCH_TEST_STATE_DIR")
-    state = (
-        Path(given) if given else Path(os.environ.get(STATE_VARIABLE, "/tmp")) / f"tcewatch-test-{secrets.token_hex(4)}"
-    )
+    state = Path(tempfile.mkdtemp(prefix="tcewatch-test-"))
     stack = Stack(state=state)
     stack.up()
     yield stack
     stack.down()
+    shutil.rmtree(state)
 
 
 @pytest.fixture(scope="session")

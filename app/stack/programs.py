@@ -35,8 +35,8 @@ def find_programs(cache: Path) -> Programs:
         return in_folder(packages.unpacked(cache))
     raise StackTrouble(
         f"no TimescaleDB on PostgreSQL {POSTGRES_MAJOR} with Mosquitto: {own}; packages cannot be unpacked either: "
-        f"{why_not}. Install postgresql-17-timescaledb and mosquitto, start a Docker daemon, or set TCEWATCH_DATABASE_URL and "
-        "TCEWATCH_MQTT_URL to servers you have"
+        f"{why_not}. Install postgresql-17-timescaledb and mosquitto, start a Docker daemon, or set "
+        "TCEWATCH_DATABASE_URL and TCEWATCH_MQTT_URL to servers you have"
     )
 
 
