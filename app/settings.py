@@ -58,7 +58,8 @@ class Settings(BaseSettings):
         default=3660, description="readings older than this many days are refused as timestamp-too-old"
     )
     reading_max_ahead_s: Annotated[int, Field(ge=0, le=86400)] = Field(
-        default=600, description="readings more than this many seconds ahead of the server are timestamp-in-future"
+        default=600,
+        description="readings more than this many seconds ahead of the server are timestamp-in-future",
     )
     http_body_max_bytes: Annotated[int, Field(ge=1024, le=1 << 30)] = Field(
         default=8 << 20, description="largest body of a request, before and after decompression"
@@ -70,7 +71,8 @@ class Settings(BaseSettings):
         default=200_000, description="most readings that may wait for a commit; beyond it HTTP answers 503"
     )
     mqtt_receive_maximum: Annotated[int, Field(ge=1, le=65535)] = Field(
-        default=1000, description="messages the broker may have in flight to us before it waits for acknowledgements"
+        default=1000,
+        description="messages the broker may have in flight to us before it waits for acknowledgements",
     )
     mqtt_client_id: str = Field(
         default="tcewatch-ingest",
