@@ -13,6 +13,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.settings import PREFIX, Settings, WrongSetting, read_settings
+from app.stack.cli import stack_app
 
 T = TypeVar("T")
 
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 token_app = typer.Typer(help="Tokens for people and programs.", no_args_is_help=True)
 app.add_typer(token_app, name="token")
+app.add_typer(stack_app, name="stack")
 
 
 def fail(message: str, status: int = FAILED) -> typer.Exit:
@@ -133,3 +135,11 @@ async def verified(settings: Settings, enterprise: str | None, start: str | None
         f"{len(found.differences)} differences, {found.waiting} marks waiting"
     )
     return len(found.differences)
+
+
+def main() -> None:
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -15,7 +15,6 @@ from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from typing import Any
 
-import uvicorn
 from prometheus_client import REGISTRY
 
 from app.settings import PREFIX, Settings
@@ -24,8 +23,6 @@ from app.store.ingest_registry import StoredRegistry, tell_changes
 from app.store.migrate import require_schema
 from app.store.readings import ReadingLedger
 from energy.interval import SiteCalendar
-from ingest.accounts import BrokerAccounts
-from ingest.http import ReadingsEndpoint
 from ingest.metrics import IngestMetrics
 from ingest.mqtt import BrokerDoor, BrokerLink
 from ingest.pipeline import Limits, Pipeline
@@ -50,7 +47,9 @@ class PortTaken(Exception):
     """The HTTP port cannot be listened on."""
 
 
-async def serve(settings: Settings, roles: frozenset[ServiceRole], *, ready: Callable[[str], None] | None = None) -> None:
+async def serve(
+    settings: Settings, roles: frozenset[ServiceRole], *, ready: Callable[[str], None] | None = None
+) -> None:
     """Run until a stop signal. Raises PortTaken, SchemaMissing or what the database raises when the start fails."""
     stop = asyncio.Event()
     for number in STOP_SIGNALS:
@@ -99,9 +98,7 @@ class Service:
         self._metrics.watch(lambda: self._pipeline.pending_rows, lambda: self._pipeline.oldest_pending_s)
         self._link = self._broker_link()
 
-    async def run(
-        self, listener: socket.socket, stop: asyncio.Event, ready: Callable[[str], None] | None
-    ) -> None:
+    async def run(self, listener: socket.socket, stop: asyncio.Event, ready: Callable[[str], None] | None) -> None:
         doors_closed = asyncio.Event()
         try:
             async with asyncio.TaskGroup() as parts:
