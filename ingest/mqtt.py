@@ -172,6 +172,8 @@ class BrokerLink:
         self._flush_is_due = False
         self._attached = False
         self._reading = False
+        self._accepted = False
+        self._leaving = False
         self._told = ""
         self.connected = False
         self._client = self._paho(client_id, parts.username, parts.password)
@@ -228,7 +230,7 @@ class BrokerLink:
 
     def tell(self, topic: str, payload: bytes, *, correlation: bytes | None = None) -> None:
         """Publish with QoS 0: sent if the broker is there, else dropped."""
-        if not self.connected:
+        if not self._accepted:
             return
         properties = _properties(PacketTypes.PUBLISH)
         properties.ContentType = JSON_TYPE
@@ -321,6 +323,7 @@ class BrokerLink:
             await asyncio.wait((lost,), timeout=0.01)
         lost.cancel()
         self._flush()
+        self._leaving = True
         self._client.disconnect()
         self._client.loop_write()
 
@@ -339,7 +342,7 @@ class BrokerLink:
         self._gone()
 
     def _gone(self) -> None:
-        self._attached = self._reading = False
+        self._attached = self._reading = self._accepted = False
         self.connected = False
         self._metrics.broker_connected.set(0)
         self._lost.set()
@@ -402,6 +405,8 @@ class BrokerLink:
         if reason.is_failure:
             self._refuse(f"the broker refuses the connection: {reason}")
             return
+        # A session that goes on brings its messages before the answer to our subscriptions, and they want receipts.
+        self._accepted = True
         if not self._subscriptions:
             self._greet()
             return
@@ -429,7 +434,7 @@ class BrokerLink:
             self._greeted.set_exception(BrokerUnavailable(why))
 
     def _on_disconnect(self, client: Any, userdata: Any, flags: Any, reason: ReasonCode, properties: Any) -> None:
-        if self.connected:
+        if self.connected and not self._leaving:
             log.warning("broker connection ended", extra={"why": str(reason)})
         self._gone()
 
