@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
+from urllib.parse import urlsplit
 
 import asyncpg
 import typer
@@ -135,6 +137,78 @@ async def verified(settings: Settings, enterprise: str | None, start: str | None
         f"{len(found.differences)} differences, {found.waiting} marks waiting"
     )
     return len(found.differences)
+
+
+@app.command()
+def replay(
+    file: Annotated[Path, typer.Argument(help="CSV, plain or .gz.")],
+    gateway: Annotated[str, typer.Option(help="Gateway id.")],
+    meter: Annotated[list[str], typer.Option(help="CODE, or CODE=COLUMN; may be given several times.")],
+    secret: Annotated[str, typer.Option(envvar="TCEWATCH_GATEWAY_SECRET", help="The gateway's secret.")],
+    url: Annotated[
+        str | None, typer.Option(help="mqtt://host:port or http://host:port; without it TCEWATCH_MQTT_URL's.")
+    ] = None,
+    preset: Annotated[str | None, typer.Option(help="Ways of a known file: steel-2018.")] = None,
+    door: Annotated[str, typer.Option(help="mqtt, http-json or http-csv.")] = "mqtt",
+    kind: Annotated[str, typer.Option("--as", help="register or interval.")] = "register",
+    time_column: Annotated[str | None, typer.Option(help="Column of times; the first without it.")] = None,
+    time_format: Annotated[str | None, typer.Option(help="strptime format; ISO 8601 without it.")] = None,
+    zone: Annotated[str, typer.Option(help="Zone of times that name none.")] = "Asia/Shanghai",
+    interval: Annotated[int, typer.Option(help="Length of the recorded intervals in seconds.")] = 900,
+    end_of_interval: Annotated[bool, typer.Option(help="The file names the ends of intervals.")] = False,
+    midnight_ends_its_day: Annotated[bool, typer.Option(help="00:00 carries the date of the day it ends.")] = False,
+    batch: Annotated[int, typer.Option(min=1, help="Readings in a message.")] = 500,
+    window: Annotated[int, typer.Option(min=1, help="Messages without receipt at a time (MQTT).")] = 8,
+    speed: Annotated[float, typer.Option(min=0, help="Recorded seconds a second; 0: as fast as receipts allow.")] = 0,
+    shuffle: Annotated[int | None, typer.Option(help="Shuffle all readings with this seed.")] = None,
+    double: Annotated[bool, typer.Option(help="Send every reading twice.")] = False,
+    split: Annotated[int, typer.Option(min=1, help="Cut each message into so many.")] = 1,
+    revise: Annotated[bool, typer.Option(help="Replace other values that are stored already.")] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only so many rows of the file.")] = None,
+) -> None:
+    """Send a recorded file through the wire as a gateway would. Status 1 if anything was refused."""
+    from simulators.replay import Options, WrongReplay, parse_meters, with_preset
+    from simulators.replay import replay as send
+    from simulators.wire import DoorClosed
+
+    try:
+        options = Options(
+            file=file,
+            gateway=gateway,
+            secret=secret,
+            url=url or without_login(settings_or_exit().mqtt_url),
+            meters=parse_meters(meter, preset),
+            door=door,
+            kind=kind,
+            time_column=time_column,
+            time_format=time_format,
+            zone=zone,
+            interval_s=interval,
+            stamped_at_end=end_of_interval,
+            midnight_ends_its_day=midnight_ends_its_day,
+            batch=batch,
+            window=window,
+            speed=speed,
+            shuffle=shuffle,
+            double=double,
+            split=split,
+            revise=revise,
+            limit=limit,
+        )
+        summary = send(with_preset(options, preset))
+    except (WrongReplay, DoorClosed) as error:
+        raise fail(str(error), WRONG_USE) from error
+    typer.echo(str(summary))
+    if not summary.complete:
+        raise typer.Exit(FAILED)
+
+
+def without_login(url: str | None) -> str:
+    """The broker's address alone: a gateway logs in as itself."""
+    if url is None:
+        raise fail(f"--url is needed: no broker is named in {PREFIX}MQTT_URL", WRONG_USE)
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname}:{parts.port or 1883}"
 
 
 def main() -> None:
