@@ -10,10 +10,10 @@ from decimal import Decimal
 import numpy as np
 import numpy.typing as npt
 
-from app.rollup.windows import BEGINNING_US, Window
+from app.rollup.windows import Window
 from app.store.factors import Factors
 from app.store.numeric_wire import exact_product, products
-from app.store.rollups import HourRows, MeterAccount
+from app.store.rollups import BEGINNING_US, HourRows, MeterAccount
 from energy.consumption import Accepted, Assessment, Held, assess, reach_us, spread
 from energy.interval import SiteCalendar, parse_range_bound
 from energy.reading import Kind, Series
@@ -67,6 +67,8 @@ def recompute(
     """
     before, readings, was_held = _split(window, readings, was_held)
     assessment = assess(readings, account.rules, before=before)
+    if window.since is not None and assessment.accepted.any():
+        return ReadFurther(window.read_from_us)
     changed_to_us = _changed_to(account, window, readings, was_held, assessment)
     start_us = _start(window, before, readings)
     if changed_to_us is None:
@@ -82,8 +84,8 @@ def recompute(
 
 def _split(window: Window, readings: Series, was_held: Bools) -> tuple[Accepted | None, Series, Bools]:
     """The accepted reading that the window starts from, and the readings after it."""
-    if window.read_from_us == BEGINNING_US:
-        return None, readings, was_held
+    if window.since is not None or window.read_from_us == BEGINNING_US:
+        return window.since, readings, was_held
     anchor = Accepted(int(readings.at_us[0]), float(readings.value[0]), int(readings.quality[0]))
     return anchor, readings[1:], was_held[1:]
 

@@ -13,20 +13,19 @@ import numpy.typing as npt
 
 from app.rollup.recompute import MeterHours, ReadFurther, Tariff, priced, recompute
 from app.rollup.windows import (
-    BEGINNING_US,
-    END_US,
     Marked,
     Neighbours,
     Window,
     disjoint,
     merged_marks,
     reading_further,
+    shortened,
     whole_window,
     window_of,
 )
 from app.store import rollups
 from app.store.readings import is_unavailable
-from app.store.rollups import Connection, Mark, MeterAccount, ReadingRows, Stretches
+from app.store.rollups import BEGINNING_US, END_US, Connection, Mark, MeterAccount, ReadingRows, Stretches
 from energy.consumption import reach_us
 from energy.interval import DAY_US, Level, SiteCalendar, from_us
 from energy.reading import Series
@@ -178,11 +177,13 @@ async def _windows(
 ) -> list[Window]:
     by_hour = [stretch for stretch in stretches if not stretch.whole]
     asked = _columns((stretch.meter_id, stretch.start_us, stretch.end_us) for stretch in by_hour)
-    around = zip(await rollups.before(connection, asked), await rollups.after(connection, asked), strict=True)
-    near = [Neighbours(*before, *after) for before, after in around]
+    pairs = zip(await rollups.before(connection, asked), await rollups.after(connection, asked), strict=True)
+    near = [Neighbours(before.last, before.anchor_us, *after) for before, after in pairs]
     found = [
-        window_of(stretch, neighbours, calendar, reach_us(accounts[stretch.meter_id].rules))
-        for stretch, neighbours in zip(by_hour, near, strict=True)
+        shortened(
+            window_of(stretch, around, calendar, reach_us(accounts[stretch.meter_id].rules)), stretch, around, calendar
+        )
+        for stretch, around in zip(by_hour, near, strict=True)
     ]
     return disjoint([*found, *(whole_window(stretch.meter_id) for stretch in stretches if stretch.whole)])
 
@@ -251,12 +252,14 @@ def _series(rows: ReadingRows, first: int, last: int) -> tuple[Series, npt.NDArr
 async def _further(connection: Connection, windows: Sequence[tuple[Window, bool]], step_us: int) -> list[Window]:
     if not windows:
         return []
+    whole = [window.full for window, _ in windows if window.full is not None]
+    windows = [(window, further) for window, further in windows if window.full is None]
     wanted = [window for window, further in windows if further]
     ends = await rollups.first_accepted(
         connection, _columns((w.meter_id, w.read_to_us + step_us, END_US) for w in wanted)
     )
     settled = [window for window, further in windows if not further]
-    return disjoint([*settled, *(reading_further(w, end) for w, end in zip(wanted, ends, strict=True))])
+    return disjoint([*whole, *settled, *(reading_further(w, end) for w, end in zip(wanted, ends, strict=True))])
 
 
 async def _write(connection: Connection, book: Book, parts: Sequence[MeterHours]) -> None:

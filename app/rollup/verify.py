@@ -15,13 +15,12 @@ import numpy as np
 
 from app.rollup.recompute import per_raw
 from app.rollup.rework import edges_around
-from app.rollup.windows import BEGINNING_US, END_US
 from app.store import rollups
 from app.store.database import Database
 from app.store.energy import backlog
 from app.store.factors import factor_rows, factors_of
 from app.store.numeric_wire import EXACT
-from app.store.rollups import Connection, MeterAccount, ReadingRows
+from app.store.rollups import BEGINNING_US, END_US, Connection, MeterAccount, ReadingRows
 from energy.consumption import assess, spread
 from energy.interval import Level, SiteCalendar, from_us
 from energy.reading import Role, Series

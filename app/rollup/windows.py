@@ -14,12 +14,15 @@ import numpy as np
 import numpy.typing as npt
 
 from app.store.rollups import BEGINNING_US, END_US
-from energy.interval import HOUR_US, Level, SiteCalendar
+from energy.consumption import Accepted
+from energy.interval import DAY_US, HOUR_US, Level, SiteCalendar
 
 Int64s = npt.NDArray[np.int64]
 
 NEAR_HOURS = 6
 """Marked hours at most this far apart share a window: reading a few more hours costs less than another window."""
+LONG_HELD_US = DAY_US
+"""A run of held readings longer than this is not read again with every new one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +40,14 @@ class Marked:
 
 @dataclass(frozen=True, slots=True)
 class Neighbours:
-    """Times of accepted readings around a marked stretch, as the ledger has them; None: there is none.
+    """Accepted readings around a marked stretch, as the ledger has them; None: there is none.
 
-    `previous_us` is the last one before the stretch, `anchor_us` the last one at least an hour before that;
-    `next_us` the first one after the stretch, `beyond_us` the first one at least an hour after that.
+    `previous` is the last one before the stretch, with the first held one between the two; `anchor_us` the last one at
+    least an hour before that; `next_us` the first one after the stretch, `beyond_us` the first one at least an hour
+    after that.
     """
 
-    previous_us: int | None
+    previous: Accepted | None
     anchor_us: int | None
     next_us: int | None
     beyond_us: int | None
@@ -55,6 +59,9 @@ class Window:
 
     `marked_end_us` is where the marks end. Readings before `read_from_us` change nothing: at it lies an accepted one,
     or it is the beginning of all.
+
+    `since` makes it a short one: the last accepted reading lies long before `read_from_us` and all in between are held.
+    If that goes on, nothing but what is held changes; if not, `full` is the window to do instead.
     """
 
     meter_id: int
@@ -62,6 +69,8 @@ class Window:
     marked_end_us: int
     read_from_us: int
     read_to_us: int
+    since: Accepted | None = None
+    full: Window | None = None
 
     @property
     def reads_to_the_end(self) -> bool:
@@ -96,7 +105,7 @@ def window_of(marked: Marked, around: Neighbours, calendar: SiteCalendar, reach_
 
     `reach_us` is how far a reading covers by itself; 0 for a register, whose readings reach to their neighbours.
     """
-    begin_us = marked.start_us if around.previous_us is None else around.previous_us
+    begin_us = marked.start_us if around.previous is None else around.previous.at_us
     if reach_us:
         begin_us = max(begin_us, marked.start_us - reach_us)
     return Window(
@@ -108,6 +117,20 @@ def window_of(marked: Marked, around: Neighbours, calendar: SiteCalendar, reach_
     )
 
 
+def shortened(window: Window, marked: Marked, around: Neighbours, calendar: SiteCalendar) -> Window:
+    """The window, or a short one where a register is held day after day and nobody has said yet why.
+
+    Without it each new reading of such a meter would read all of them since the last accepted one again.
+    """
+    since = around.previous
+    if since is None or since.held_after_us is None or around.next_us is not None:
+        return window
+    start_us = calendar.bucket_start(Level.HOUR, marked.start_us)
+    if start_us - since.at_us < LONG_HELD_US:
+        return window
+    return Window(marked.meter_id, start_us, marked.end_us, start_us, END_US, since=since, full=window)
+
+
 def disjoint(windows: Iterable[Window]) -> list[Window]:
     """Windows of one meter that share readings become one, so that no hour is computed twice."""
     found: list[Window] = []
@@ -116,13 +139,23 @@ def disjoint(windows: Iterable[Window]) -> list[Window]:
         if last is None or last.meter_id != window.meter_id or window.read_from_us >= last.read_to_us:
             found.append(window)
         else:
-            found[-1] = replace(
-                last,
-                marked_end_us=max(last.marked_end_us, window.marked_end_us),
-                read_to_us=max(last.read_to_us, window.read_to_us),
-                read_from_us=min(last.read_from_us, window.read_from_us),
-            )
+            found[-1] = _merged(last, window)
     return found
+
+
+def _merged(first: Window, second: Window) -> Window:
+    """One for both, of which the second does not start before the first."""
+    if (first.since is None) != (second.since is None):
+        return _merged(first.full or first, second.full or second)
+    return Window(
+        first.meter_id,
+        min(first.start_us, second.start_us),
+        max(first.marked_end_us, second.marked_end_us),
+        min(first.read_from_us, second.read_from_us),
+        max(first.read_to_us, second.read_to_us),
+        first.since,
+        _merged(first.full, second.full) if first.full and second.full else None,
+    )
 
 
 def reading_further(window: Window, to_us: int | None) -> Window:

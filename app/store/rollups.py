@@ -21,6 +21,7 @@ from asyncpg.pool import PoolConnectionProxy
 
 from app.store.numeric_wire import Numerics
 from app.store.readings import COPY_HEADER, COPY_TRAILER, MOMENT, POSTGRES_EPOCH_US
+from energy.consumption import Accepted
 from energy.interval import DAY_US, Level, from_us
 from energy.reading import Kind, MeterRules, Role
 from energy.tce import contribution
@@ -147,7 +148,8 @@ def _nearest(name: str, bound: str, order: str) -> str:
     $4 is implied by the bound or makes it a search nearby; it lets whole chunks be left out before the first look-up.
     """
     return f"""LEFT JOIN LATERAL (
-    SELECT r.ts FROM reading AS r WHERE r.meter_id = w.meter_id AND r.ts {bound} AND r.ts >= $4 AND {STANDS}
+    SELECT r.ts, r.value, r.quality FROM reading AS r
+    WHERE r.meter_id = w.meter_id AND r.ts {bound} AND r.ts >= $4 AND {STANDS}
     ORDER BY r.ts {order} LIMIT 1) AS {name} ON true"""
 
 
@@ -156,10 +158,12 @@ def _us(column: str) -> str:
 
 
 BEFORE = f"""
-SELECT {_us("previous.ts")}, {_us("anchor.ts")}
+SELECT {_us("previous.ts")}, {_us("anchor.ts")}, previous.value, previous.quality, {_us("held.since")}
 FROM {STRETCHES}
 {_nearest("previous", "< w.begins", "DESC")}
 {_nearest("anchor", "<= previous.ts - interval '1 hour'", "DESC")}
+CROSS JOIN LATERAL (SELECT min(h.ts) AS since FROM held_reading AS h
+                    WHERE h.meter_id = w.meter_id AND h.ts > previous.ts AND h.ts < w.begins) AS held
 ORDER BY w.place
 """
 AFTER = f"""
@@ -325,19 +329,32 @@ Stretches = tuple[list[int], list[int], list[int]]
 """Meter numbers, and the microseconds at which each one's stretch begins and ends."""
 
 
-async def before(connection: Connection, stretches: Stretches) -> list[tuple[int | None, int | None]]:
-    """For each stretch the times of (previous, anchor); see app.rollup.windows.Neighbours.
+@dataclass(frozen=True, slots=True)
+class Before:
+    """The last accepted reading before a stretch, and the time of the last one at least an hour before that."""
+
+    last: Accepted | None
+    anchor_us: int | None
+
+    @classmethod
+    def of(cls, row: asyncpg.Record) -> Before:
+        last_us, anchor_us, value, quality, held_after_us = row
+        return cls(None if last_us is None else Accepted(last_us, value, quality, held_after_us), anchor_us)
+
+
+async def before(connection: Connection, stretches: Stretches) -> list[Before]:
+    """What is accepted before each stretch.
 
     Most are near. Only for those that are not, all of the history is searched.
     """
     near = _moment(min(stretches[1], default=0) - NEARBY_US)
-    found = [(row[0], row[1]) for row in await connection.fetch(BEFORE, *stretches, near)]
-    far = [place for place, (_, anchor) in enumerate(found) if anchor is None]
+    found = [Before.of(row) for row in await connection.fetch(BEFORE, *stretches, near)]
+    far = [place for place, one in enumerate(found) if one.anchor_us is None]
     if far:
         asked = [[column[place] for place in far] for column in stretches]
         rows = await connection.fetch(BEFORE, *asked, _moment(BEGINNING_US))
         for place, row in zip(far, rows, strict=True):
-            found[place] = row[0], row[1]
+            found[place] = Before.of(row)
     return found
 
 

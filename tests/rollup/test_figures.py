@@ -132,6 +132,26 @@ async def test_a_late_reading_can_free_what_was_held_long_after_it(plant: Plant)
     assert (await verify(plant.database, CALENDAR)).differences == []
 
 
+async def test_a_register_set_back_without_a_record_is_held_until_it_is_back_on_its_course(plant: Plant) -> None:
+    """Ten days of readings from a register that started again, one by one, and then one above the old value."""
+    meter = await plant.meter("E001")
+    worker = plant.worker()
+    await plant.send(meter, hourly("2026-11-01T00:00", [800.0, 900.0]))
+    for value in range(0, 240, 6):
+        await plant.send(meter, hourly("2026-11-01T02:00", [float(value)] * (value + 1))[value:])
+        await worker.catch_up()
+    assert await plant.sql.fetchval("SELECT count(*) FROM held_reading") == 40
+    assert (await verify(plant.database, CALENDAR)).differences == []
+    days = await plant.figures("enterprise", "day", enterprise=PLANT)
+    assert [row["held"] for row in days] == [4] * 10
+    assert sum(row["quantity"] for row in days) == 100
+
+    await plant.send(meter, hourly("2026-11-11T10:00", [1000.0]))
+    await worker.catch_up()
+    assert sum(row["quantity"] for row in await plant.figures("enterprise", "day", enterprise=PLANT)) == 200
+    assert (await verify(plant.database, CALENDAR)).differences == []
+
+
 async def test_verify_finds_a_single_changed_digit(plant: Plant) -> None:
     meter = await plant.meter("E001")
     await plant.send(meter, hourly("2026-11-01T00:00", [0.0, 10.0, 20.0]))

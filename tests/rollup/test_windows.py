@@ -5,17 +5,18 @@ from __future__ import annotations
 import numpy as np
 
 from app.rollup.windows import (
-    BEGINNING_US,
-    END_US,
     NEAR_HOURS,
     Marked,
     Neighbours,
     Window,
     disjoint,
     merged_marks,
+    shortened,
     whole_window,
     window_of,
 )
+from app.store.rollups import BEGINNING_US, END_US
+from energy.consumption import Accepted
 from tests.rollup.a_plant import CALENDAR, HOUR_US, at
 
 MIDNIGHT = at("2026-11-01T00:00")
@@ -46,7 +47,7 @@ def test_a_whole_meter_swallows_its_hours() -> None:
 
 def test_a_register_window_starts_in_the_hour_of_the_reading_before() -> None:
     window = window_of(
-        Marked(1, hour(10), hour(11)), Neighbours(hour(7.25), hour(6), hour(12.5), hour(14)), CALENDAR, 0
+        Marked(1, hour(10), hour(11)), Neighbours(Accepted(hour(7.25), 5.0), hour(6), hour(12.5), hour(14)), CALENDAR, 0
     )
     assert window == Window(1, hour(7), hour(11), hour(6), hour(14))
 
@@ -59,7 +60,9 @@ def test_without_neighbours_everything_is_read() -> None:
 
 def test_a_reading_that_reaches_an_hour_only_changes_the_hour_before_it() -> None:
     """The amount of an interval long ago does not reach the marks, however far back the reading lies."""
-    window = window_of(Marked(1, hour(10), hour(11)), Neighbours(hour(2), hour(1), None, None), CALENDAR, HOUR_US)
+    window = window_of(
+        Marked(1, hour(10), hour(11)), Neighbours(Accepted(hour(2), 5.0), hour(1), None, None), CALENDAR, HOUR_US
+    )
     assert (window.start_us, window.read_from_us) == (hour(9), hour(1))
 
 
@@ -72,3 +75,23 @@ def test_windows_that_share_readings_become_one() -> None:
 def test_a_whole_window_reads_from_the_beginning_to_the_end() -> None:
     assert whole_window(3).reads_to_the_end
     assert whole_window(3).start_us == BEGINNING_US
+
+
+def test_a_meter_held_for_long_is_read_from_the_new_readings_on() -> None:
+    since = Accepted(hour(-100), 5.0, 0, hour(-99))
+    marked, around = Marked(1, hour(10), hour(11)), Neighbours(since, hour(-101), None, None)
+    full = window_of(marked, around, CALENDAR, 0)
+    window = shortened(full, marked, around, CALENDAR)
+    assert window == Window(1, hour(10), hour(11), hour(10), END_US, since=since, full=full)
+    assert disjoint([window, full]) == [full]
+
+
+def test_what_is_accepted_after_the_marks_or_not_long_before_them_needs_the_full_window() -> None:
+    marked = Marked(1, hour(10), hour(11))
+    for around in (
+        Neighbours(Accepted(hour(-100), 5.0, 0, hour(-99)), hour(-101), hour(20), None),
+        Neighbours(Accepted(hour(5), 5.0, 0, hour(6)), hour(4), None, None),
+        Neighbours(Accepted(hour(-100), 5.0), hour(-101), None, None),
+    ):
+        full = window_of(marked, around, CALENDAR, 0)
+        assert shortened(full, marked, around, CALENDAR) is full
