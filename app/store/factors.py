@@ -45,5 +45,6 @@ def factors_of(rows: FactorRows) -> Factors:
     """The rows as a book. Raises energy.tce.FactorOverlap, which the tables' own constraint makes impossible."""
     coal = [CoalFactor(carrier, Basis(basis), *rest) for carrier, basis, *rest in rows.coal]
     co2 = [Co2Factor(*row) for row in rows.co2]
-    bounds = {day for factor in (*coal, *co2) for day in (factor.valid_from, factor.valid_to)}
+    both: list[CoalFactor | Co2Factor] = [*coal, *co2]
+    bounds = {day for factor in both for day in (factor.valid_from, factor.valid_to)}
     return Factors(FactorBook(coal, co2), tuple(sorted(day for day in bounds if day is not None)))
