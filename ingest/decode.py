@@ -15,6 +15,7 @@ import zlib
 from collections import Counter as Tally
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -90,6 +91,7 @@ def nothing_but(detail: str, seq: int | None = None) -> Decoded:
     return Decoded(seq, False, (), np.empty(0, np.int64), np.empty(0), None, None, (refusal,))
 
 
+@lru_cache(maxsize=256)
 def read_content_type(content_type: str) -> tuple[str, str]:
     """Media type and, if the body is still compressed, the `encoding` parameter; both lower case."""
     media, _, parameters = content_type.partition(";")
@@ -167,9 +169,17 @@ def _quick(message: Message, colons: int) -> Decoded | None:
     The decoder drops repeated keys without a word. So every colon of the text has to be accounted for: one for each key
     that was decoded and those inside the times. If one is left over there is a repeated or an unknown key.
     """
-    keys = sum(
-        part is not None for part in (message.seq, message.revise, message.ts, message.vals, message.rows, message.q)
-    ) + sum(part is not None for part in (message.meters, message.t, message.values))
+    keys = (
+        (message.seq is not None)
+        + (message.revise is not None)
+        + (message.ts is not None)
+        + (message.vals is not None)
+        + (message.rows is not None)
+        + (message.meters is not None)
+        + (message.t is not None)
+        + (message.values is not None)
+        + (message.q is not None)
+    )
     left = colons - 1 - keys
     if message.meters is not None:
         return _quick_columns(message, left)
@@ -230,7 +240,8 @@ def _sound(
     value: npt.NDArray[np.float64],
     quality: npt.NDArray[np.int16] | None,
 ) -> Decoded | None:
-    if not 0 < len(meters) <= READINGS_MAX or not np.isfinite(value).all():
+    # The decoder lets no number through that is not finite.
+    if not 0 < len(meters) <= READINGS_MAX:
         return None
     return Decoded(message.seq, bool(message.revise), meters, at_us, value, quality, None, ())
 

@@ -26,6 +26,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from ingest import packet
 from ingest.acks import AckLine, Ticket
 from ingest.batch import Door, Received
 from ingest.metrics import IngestMetrics
@@ -223,20 +224,16 @@ class BrokerLink:
         self._busy.append(busy)
 
     def acknowledge(self, packet_ids: Sequence[int]) -> None:
-        """PUBACK (success, hence no reason code: MQTT 5, 3.4.2) for messages of the present connection, in order."""
+        """Answer messages of the present connection, in order."""
         out = self._client.socket()
         if isinstance(out, BufferedSocket) and packet_ids:
-            out.send(b"".join(b"\x40\x02" + packet_id.to_bytes(2, "big") for packet_id in packet_ids))
+            out.send(packet.pubacks(packet_ids))
 
     def tell(self, topic: str, payload: bytes, *, correlation: bytes | None = None) -> None:
         """Publish with QoS 0: sent if the broker is there, else dropped."""
-        if not self._accepted:
-            return
-        properties = _properties(PacketTypes.PUBLISH)
-        properties.ContentType = JSON_TYPE
-        if correlation is not None:
-            properties.CorrelationData = correlation
-        self._client.publish(topic, payload, 0, properties=properties)
+        out = self._client.socket()
+        if self._accepted and isinstance(out, BufferedSocket):
+            out.send(packet.publish(topic, payload, content_type=JSON_TYPE, correlation=correlation))
 
     async def publish(self, topic: str, payload: bytes, *, expiry_s: int | None = None) -> None:
         """Publish with QoS 1 and wait until the broker has it. Raises BrokerUnavailable."""
