@@ -89,7 +89,8 @@ def sun_height(time: LocalTime) -> Floats:
     angle = np.radians(15.0 * (solar_hour - 12.0))
     latitude = np.radians(LATITUDE_DEG)
     height = np.sin(latitude) * np.sin(declination) + np.cos(latitude) * np.cos(declination) * np.cos(angle)
-    return np.maximum(height, 0.0)
+    above: Floats = np.maximum(height, 0.0)
+    return above
 
 
 def outside_celsius(time: LocalTime) -> Floats:
