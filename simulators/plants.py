@@ -193,7 +193,7 @@ IDLE = {
 def load(plan: PlantPlan, meter: MeterPlan, slots: Ints) -> Floats:
     """Mean rate of a meter in each quarter hour, in the meter's unit per hour; never negative.
 
-    `slots` are quarter hours since 1970 UTC. The same plan gives the same numbers for a slot in whatever array it comes.
+    `slots` are quarter hours since 1970 UTC. The same plan gives the same number for a slot, alone or in any array.
     """
     time = local_time(slots)
     shape = _SHAPES[meter.runs_by](plan, time)
