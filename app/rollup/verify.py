@@ -19,13 +19,12 @@ from app.store import rollups
 from app.store.database import Database
 from app.store.energy import backlog
 from app.store.factors import factor_rows, factors_of
-from app.store.numeric_wire import EXACT
 from app.store.rollups import BEGINNING_US, END_US, Connection, MeterAccount, ReadingRows
 from energy.consumption import assess, spread
 from energy.interval import Level, SiteCalendar, from_us
 from energy.reading import Role, Series
 from energy.rollup import normal_quantity
-from energy.tce import Booking, FactorBook, book, contribution
+from energy.tce import EXACT, Booking, FactorBook, book, contribution
 
 Row = tuple[Decimal | int | None, ...]
 """A row's figures in the order of METER_COLUMNS or ENTERPRISE_COLUMNS."""
@@ -149,20 +148,12 @@ def _book_hours(scope: _Scope, account: MeterAccount, rows: ReadingRows) -> dict
 
 
 def _bookings(scope: _Scope, account: MeterAccount, quantity: Decimal, start_us: int) -> tuple[Booking, Booking]:
-    day = scope.calendar.local_date(start_us)
-    unsigned, signed = (
-        book(
-            scope.factors,
-            account.carrier,
-            role,
-            quantity,
-            day,
-            enterprise=account.enterprise,
-            region=account.region,
-        )
-        for role in (Role.PURCHASE, account.role)
-    )
-    return unsigned, signed
+    """As a purchase, which has no sign, and in the meter's own role."""
+    day, whose = scope.calendar.local_date(start_us), {"enterprise": account.enterprise, "region": account.region}
+    unsigned = book(scope.factors, account.carrier, Role.PURCHASE, quantity, day, **whose)
+    if account.role is Role.PURCHASE:
+        return unsigned, unsigned
+    return unsigned, book(scope.factors, account.carrier, account.role, quantity, day, **whose)
 
 
 async def _compare_meter(

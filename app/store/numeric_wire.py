@@ -9,15 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from decimal import Context, Decimal, Inexact, InvalidOperation
+from decimal import Decimal
 
 import numpy as np
 import numpy.typing as npt
 
-Int64s = npt.NDArray[np.int64]
+from energy.tce import EXACT
 
-EXACT = Context(prec=200, traps=[Inexact, InvalidOperation])
-"""Arithmetic that raises rather than rounds. 200 digits are far beyond any register times any factor."""
+Int64s = npt.NDArray[np.int64]
 
 _LIMB = 10**8
 _PLACES_A_LIMB = 8

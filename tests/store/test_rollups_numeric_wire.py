@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.store.database import plain_url
-from app.store.numeric_wire import EXACT, Numerics, exact_product, exact_sum, products
+from app.store.numeric_wire import Numerics, exact_product, exact_sum, products
 from app.store.rollups import HOUR_COLUMNS, HourRows, hour_bytes
+from energy.tce import EXACT
 
 FACTORS = st.decimals(
     min_value=Decimal("-1e9"), max_value=Decimal("1e9"), allow_nan=False, allow_infinity=False, places=12
