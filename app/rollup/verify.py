@@ -108,8 +108,8 @@ async def _verify_enterprise(
         hours = await asyncio.to_thread(_book_hours, scope, account, rows)
         booked.append((account, hours))
         await _compare_meter(connection, scope, account, rows, hours, found)
-    for level in Level:
-        expected = await asyncio.to_thread(_enterprise_rows, scope, level, booked)
+    by_level = await asyncio.to_thread(_enterprise_rows, scope, booked)
+    for level, expected in by_level.items():
         stored = await rollups.stored_enterprise(connection, level, enterprise)
         keyed = {(f"{enterprise}/{carrier}", start_us): row for (carrier, start_us), row in expected.items()}
         there = {(f"{enterprise}/{carrier}", start_us): row for (carrier, start_us), row in stored.items()}
@@ -165,8 +165,8 @@ async def _compare_meter(
     found: Verification,
 ) -> None:
     key = f"{account.enterprise}/{account.code}"
-    for level in Level:
-        expected = {(key, at): row for at, row in _summed(scope, level, _meter_rows(hours)).items()}
+    by_level = await asyncio.to_thread(_summed, scope, [(key, at, row) for at, row in _meter_rows(hours)])
+    for level, expected in by_level.items():
         stored = await rollups.stored_meter(connection, level, account.meter_id)
         there = {(key, at): row for at, row in stored.items()}
         _compare(scope, f"meter_{rollups.WORD[level]}", rollups.METER_COLUMNS, there, expected, found)
@@ -184,18 +184,12 @@ def _meter_rows(hours: Mapping[int, _Hour]) -> Iterator[tuple[int, Row]]:
 
 
 def _enterprise_rows(
-    scope: _Scope, level: Level, meters: Sequence[tuple[MeterAccount, Mapping[int, _Hour]]]
-) -> dict[tuple[str, int], Row]:
-    by_carrier: dict[str, list[tuple[int, Row]]] = {}
-    for account, hours in meters:
-        one = contribution(account.role, Decimal(1))
-        if one.gross or one.net:
-            by_carrier.setdefault(account.carrier, []).extend(_signed_rows(hours))
-    return {
-        (carrier, start_us): row
-        for carrier, rows in by_carrier.items()
-        for start_us, row in _summed(scope, level, rows).items()
-    }
+    scope: _Scope, meters: Sequence[tuple[MeterAccount, Mapping[int, _Hour]]]
+) -> dict[Level, dict[tuple[str, int], Row]]:
+    counting = [(account, hours) for account, hours in meters if contribution(account.role, Decimal(1)).gross]
+    return _summed(
+        scope, [(account.carrier, at, row) for account, hours in counting for at, row in _signed_rows(hours)]
+    )
 
 
 def _signed_rows(hours: Mapping[int, _Hour]) -> Iterator[tuple[int, Row]]:
@@ -206,18 +200,25 @@ def _signed_rows(hours: Mapping[int, _Hour]) -> Iterator[tuple[int, Row]]:
         yield start_us, (*sides, hour.measured_us, hour.estimated_us, hour.held)
 
 
-def _summed(scope: _Scope, level: Level, rows: Iterable[tuple[int, Row]]) -> dict[int, Row]:
-    """Rows of hours added up to the level's buckets; what is null in one part is null in the sum."""
-    listed = list(rows)
-    if not listed:
-        return {}
-    starts = np.array([start_us for start_us, _ in listed], np.int64)
+def _summed(scope: _Scope, hours: Sequence[tuple[str, int, Row]]) -> dict[Level, dict[tuple[str, int], Row]]:
+    """Rows (key, hour, figures) added up level by level; what is null in one part is null in the sum."""
+    rows: Iterable[tuple[str, int, Row]] = hours
+    found: dict[Level, dict[tuple[str, int], Row]] = {}
+    for level in Level:
+        total: dict[tuple[str, int], Row] = {}
+        for key, start_us, row in _placed(scope, level, list(rows)):
+            there = total.get((key, start_us))
+            total[key, start_us] = row if there is None else tuple(map(_add, there, row))
+        found[level], rows = total, [(key, start_us, row) for (key, start_us), row in total.items()]
+    return found
+
+
+def _placed(scope: _Scope, level: Level, rows: Sequence[tuple[str, int, Row]]) -> Iterator[tuple[str, int, Row]]:
+    """The rows with the start of the level's bucket they lie in."""
+    starts = np.array([start_us for _, start_us, _ in rows] or [0], np.int64)
     edges = edges_around(scope.calendar, level, int(starts.min()), int(starts.max()) + 1)
     places = edges[np.searchsorted(edges, starts, side="right") - 1].tolist()
-    total: dict[int, Row] = {}
-    for place, (_, row) in zip(places, listed, strict=True):
-        total[place] = tuple(map(_add, total[place], row)) if place in total else row
-    return total
+    return ((key, place, row) for place, (key, _, row) in zip(places, rows, strict=False))
 
 
 def _add(left: Decimal | int | None, right: Decimal | int | None) -> Decimal | int | None:
