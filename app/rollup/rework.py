@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -57,10 +57,14 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Book:
-    """What recomputing needs to know besides the readings."""
+    """What recomputing needs to know besides the readings.
+
+    The tariff is asked for after the marks are taken: whoever changes a factor leaves a mark in the same transaction,
+    so a mark that was taken is never worked off with the factor from before.
+    """
 
     calendar: SiteCalendar
-    tariff: Tariff
+    tariff: Callable[[Connection], Awaitable[Tariff]]
 
 
 async def rework(
@@ -266,7 +270,7 @@ async def _write(connection: Connection, book: Book, parts: Sequence[MeterHours]
     ranges = _columns((part.account.meter_id, part.start_us, part.end_us) for part in parts)
     held = [(part.account.meter_id, one.at_us, str(one.reason)) for part in parts for one in part.held]
     await rollups.replace_held(connection, ranges, held)
-    rows = await asyncio.to_thread(priced, parts, book.tariff)
+    rows = await asyncio.to_thread(priced, parts, await book.tariff(connection))
     await rollups.replace_hours(connection, ranges, rows)
     for level in LONGER:
         await rollups.forget_meters(connection, level, _outer(book.calendar, level, ranges))

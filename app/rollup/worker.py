@@ -37,10 +37,6 @@ BACKLOG_AGE = Gauge("tcewatch_rollup_backlog_age_seconds", "Age of the oldest ma
 ASIDE = Gauge("tcewatch_rollup_meters_aside", "Meters whose figures cannot be computed")
 
 
-class ListenerLost(ConnectionError):
-    """The connection that waits for notifications has gone."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Aside:
     meter_id: int
@@ -120,7 +116,7 @@ class RollupWorker:
         started_s = time.monotonic()
         aside = self._still_aside(started_s)
         async with self._pool.acquire() as connection:
-            book = Book(self._calendar, await self._tariff(connection))
+            book = Book(self._calendar, self._tariff)
             outcome = await rework(connection, book, pairs=self._pairs, aside=aside, one_by_one=self._one_by_one > 0)
             self._one_by_one = max(0, self._one_by_one - 1)
             waiting = await backlog(connection)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import date
+from decimal import Decimal
 
 import asyncpg
 import pytest
@@ -13,7 +15,7 @@ from app.rollup.verify import verify
 from app.rollup.worker import RollupWorker
 from app.store.energy import backlog
 from app.store.rollups import LOCK_CLASS, LOCK_SLOTS
-from tests.rollup.a_plant import CALENDAR, NEIGHBOUR, PLANT, Plant, hourly
+from tests.rollup.a_plant import CALENDAR, NEIGHBOUR, PLANT, Plant, hourly, set_factor
 from tests.wait import eventually
 
 WAITING_BACKENDS = """
@@ -124,6 +126,23 @@ async def test_a_worker_waits_while_another_has_the_enterprise(plant: Plant) -> 
     await task
     (day,) = await plant.figures("meter", "day", meter_id=meter)
     assert day["quantity"] == 20
+
+
+async def test_a_factor_that_changes_while_the_worker_waits_is_the_one_it_uses(plant: Plant) -> None:
+    meter = await plant.meter("E001")
+    await plant.send(meter, hourly("2026-11-01T00:00", [0.0, 1000.0]))
+    other = await asyncpg.connect(dsn=plant.url)
+    async with other.transaction():
+        await other.execute(
+            f"SELECT pg_advisory_xact_lock({LOCK_CLASS}, slot) FROM generate_series(0, {LOCK_SLOTS - 1}) AS slot"
+        )
+        task = asyncio.create_task(plant.worker().catch_up())
+        await eventually(lambda: plant.sql.fetchval(WAITING_BACKENDS), what="the worker waits for the lock")
+        await set_factor(plant.sql, PLANT, "electricity", "equivalent", "0.5", date(2026, 1, 1))
+    await other.close()
+    await task
+    (day,) = await plant.figures("enterprise", "day")
+    assert day["tce_equivalent"] == Decimal("0.5")
 
 
 async def test_a_meter_nobody_can_compute_keeps_its_marks_and_stops_no_other(plant: Plant) -> None:
