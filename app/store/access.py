@@ -1,0 +1,125 @@
+"""Tokens, what they may see, and the trail of who did what."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Select, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.store.database import Database
+from app.store.tables import api_token, audit, enterprise, region
+
+TOKEN_PREFIX = "tw_"  # noqa: S105  # the public start of every token
+
+
+class TokenRole(StrEnum):
+    """Who holds a token."""
+
+    ADMIN = "admin"
+    SUPERVISOR = "supervisor"
+    ENTERPRISE = "enterprise"
+
+
+class ScopeUnknown(LookupError):
+    """The scope is no region and no enterprise. Attributes: role, scope."""
+
+    def __init__(self, role: str, scope: str) -> None:
+        self.role, self.scope = role, scope
+        wanted = "an enterprise's id" if role == TokenRole.ENTERPRISE else "a region's code such as 4453"
+        super().__init__(f"scope {scope!r} is unknown; for the role {role} it is {wanted}")
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: a token's role and scope. Regions are nested by code: 4453 contains 445302."""
+
+    token_id: int
+    name: str
+    role: TokenRole
+    scope: str
+
+    @property
+    def may_write(self) -> bool:
+        return self.role is TokenRole.ADMIN
+
+    @property
+    def actor(self) -> str:
+        return f"token:{self.token_id}:{self.name}"
+
+    def sees_enterprise(self, enterprise_id: str, region_code: str) -> bool:
+        if self.role is TokenRole.ENTERPRISE:
+            return enterprise_id == self.scope
+        return region_code.startswith(self.scope)
+
+    def sees_region(self, code: str) -> bool:
+        """The own subtree; for an enterprise no region, its own figures are under its id."""
+        return self.role is not TokenRole.ENTERPRISE and code.startswith(self.scope)
+
+
+def digest(secret: str) -> bytes:
+    """What is stored of a token or a gateway's secret. Both are long and random, so a plain hash keeps them."""
+    return hashlib.sha256(secret.encode()).digest()
+
+
+async def create_token(
+    database: Database, *, role: str, scope: str, name: str, expires_at: datetime | None = None
+) -> str:
+    """A new token; this is the only time it is seen. Raises ScopeUnknown, or ValueError for an unknown role."""
+    wanted = TokenRole(role)
+    token = TOKEN_PREFIX + secrets.token_urlsafe(32)
+    async with database.engine.begin() as connection:
+        table = enterprise.c.id if wanted is TokenRole.ENTERPRISE else region.c.code
+        if await connection.scalar(select(table).where(table == scope)) is None:
+            raise ScopeUnknown(role, scope)
+        values = {"name": name, "role": wanted.value, "scope": scope, "expires_at": expires_at}
+        made = insert(api_token).values(token_sha256=digest(token), **values).returning(api_token.c.token_id)
+        number = await connection.scalar(made)
+        shown = {key: str(value) for key, value in values.items() if value is not None}
+        await write_audit(connection, "cli", "token.create", "token", str(number), after=shown)
+    return token
+
+
+async def caller_of(database: Database, token: str, now: datetime) -> Caller | None:
+    """Whose token this is; None when it is unknown, expired or revoked. Notes the day of its use."""
+    columns = (api_token.c.token_id, api_token.c.name, api_token.c.role, api_token.c.scope)
+    usable = (api_token.c.revoked_at.is_(None)) & ((api_token.c.expires_at.is_(None)) | (api_token.c.expires_at > now))
+    found: Select[Any] = select(*columns, api_token.c.last_used_at).where(
+        (api_token.c.token_sha256 == digest(token)) & usable
+    )
+    async with database.engine.begin() as connection:
+        row = (await connection.execute(found)).one_or_none()
+        if row is None:
+            return None
+        if row.last_used_at is None or (now - row.last_used_at).total_seconds() > 60:
+            used = update(api_token).where(api_token.c.token_id == row.token_id).values(last_used_at=now)
+            await connection.execute(used)
+    return Caller(row.token_id, row.name, TokenRole(row.role), row.scope)
+
+
+async def write_audit(
+    connection: AsyncConnection,
+    actor: str,
+    action: str,
+    kind: str,
+    number: str,
+    *,
+    outcome: str = "done",
+    before: Mapping[str, Any] | None = None,
+    after: Mapping[str, Any] | None = None,
+) -> None:
+    """One line of the trail, in the transaction of what it tells of."""
+    values = {"actor": actor, "action": action, "object_kind": kind, "object_id": number, "outcome": outcome}
+    await connection.execute(insert(audit).values(**values, before=before, after=after))
+
+
+async def note_refusal(database: Database, caller: Caller, action: str, kind: str, number: str) -> None:
+    """Somebody asked for what lies outside their scope, or for nothing at all: both look the same to them."""
+    async with database.engine.begin() as connection:
+        await write_audit(connection, caller.actor, action, kind, number[:200], outcome="not-found-or-out-of-scope")

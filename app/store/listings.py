@@ -1,0 +1,172 @@
+"""Lists that grow: readings of a meter, revisions, refusals, factors, the trail. Each by its key, a page at a time."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, literal_column, null, select
+
+from app.store.database import Database
+from app.store.registry import Fields, Page
+from app.store.tables import (
+    audit,
+    carrier,
+    co2_factor,
+    coal_factor,
+    enterprise,
+    gateway,
+    held_reading,
+    reading,
+    reading_revision,
+    rejected_message,
+    rejected_reading,
+)
+
+
+async def readings(
+    database: Database, meter_id: int, start: datetime, end: datetime, *, limit: int, after: datetime | None
+) -> Page:
+    """Raw readings of [start, end) by time, each with why it is held out of the figures, if it is."""
+    held = and_(held_reading.c.meter_id == reading.c.meter_id, held_reading.c.ts == reading.c.ts)
+    query = (
+        select(
+            reading.c.ts, reading.c.value, reading.c.quality, reading.c.received_at, held_reading.c.why.label("held")
+        )
+        .join_from(reading, held_reading, held, isouter=True)
+        .where(reading.c.meter_id == meter_id, reading.c.ts >= start, reading.c.ts < end)
+        .order_by(reading.c.ts)
+    )
+    if after is not None:
+        query = query.where(reading.c.ts > after)
+    return await _page(database, query, limit, lambda row: row["ts"].isoformat())
+
+
+async def revisions(database: Database, meter_id: int, *, limit: int, after: int | None) -> Page:
+    """What replaced what, oldest first."""
+    columns = [column for column in reading_revision.c if column.name != "meter_id"]
+    query = select(*columns).where(reading_revision.c.meter_id == meter_id).order_by(reading_revision.c.revision_id)
+    if after is not None:
+        query = query.where(reading_revision.c.revision_id > after)
+    return await _page(database, query, limit, lambda row: str(row["revision_id"]))
+
+
+async def rejections(
+    database: Database,
+    *,
+    scope: str | None,
+    only: str | None,
+    gateway_id: str | None,
+    code: str | None,
+    raw: bool,
+    limit: int,
+    after: int | None,
+) -> Page:
+    """Refused readings, newest first, with the message they came in; `raw` adds its bytes in base64.
+
+    A gateway that is in no registry belongs to nobody: only a caller without a scope sees its messages.
+    """
+    bytes_as_sent: ColumnElement[Any] = rejected_message.c.raw if raw else null()
+    query = (
+        select(
+            rejected_reading.c.rejected_id,
+            rejected_message.c.message_id,
+            rejected_message.c.gateway,
+            rejected_message.c.door,
+            rejected_message.c.received_at,
+            rejected_message.c.times,
+            rejected_message.c.last_at,
+            rejected_reading.c.position,
+            rejected_reading.c.meter,
+            rejected_reading.c.at,
+            rejected_reading.c.value,
+            rejected_reading.c.code,
+            rejected_reading.c.detail,
+            rejected_message.c.content_type,
+            bytes_as_sent.label("raw"),
+        )
+        .join_from(rejected_reading, rejected_message)
+        .order_by(rejected_reading.c.rejected_id.desc())
+    )
+    if scope is not None or only is not None:
+        query = query.join(gateway, gateway.c.id == rejected_message.c.gateway).join(enterprise)
+        query = query.where(
+            enterprise.c.region.startswith(scope, autoescape=True) if scope is not None else enterprise.c.id == only
+        )
+    for column, wanted in ((rejected_message.c.gateway, gateway_id), (rejected_reading.c.code, code)):
+        if wanted is not None:
+            query = query.where(column == wanted)
+    if after is not None:
+        query = query.where(rejected_reading.c.rejected_id < after)
+    page = await _page(database, query, limit, lambda row: str(row["rejected_id"]))
+    items = [
+        row | {"raw": base64.b64encode(row["raw"]).decode() if row["raw"] is not None else None} for row in page.items
+    ]
+    return Page(items, page.next)
+
+
+async def carriers(database: Database) -> Sequence[Fields]:
+    async with database.engine.connect() as connection:
+        return [dict(row._mapping) for row in await connection.execute(select(carrier).order_by(carrier.c.code))]
+
+
+async def factors(database: Database, *, carrier_code: str | None) -> Sequence[Fields]:
+    """All dated coefficients: coal equivalent on both bases, and CO2, each with its source."""
+    tce = select(
+        literal_column("'coal_equivalent'").label("kind"),
+        coal_factor.c.factor_id,
+        coal_factor.c.carrier,
+        coal_factor.c.basis.label("basis_or_dataset"),
+        coal_factor.c.kgce_per_unit.label("value"),
+        literal_column("'kgce per ' || carrier.unit").label("unit"),
+        coal_factor.c.valid_from,
+        coal_factor.c.valid_to,
+        coal_factor.c.region,
+        coal_factor.c.enterprise,
+        coal_factor.c.edition,
+        coal_factor.c.source,
+        coal_factor.c.verified,
+    ).join_from(coal_factor, carrier)
+    co2 = select(
+        literal_column("'co2'").label("kind"),
+        co2_factor.c.factor_id,
+        co2_factor.c.carrier,
+        co2_factor.c.dataset.label("basis_or_dataset"),
+        co2_factor.c.kgco2_per_unit.label("value"),
+        literal_column("'kgCO2 per ' || carrier.unit").label("unit"),
+        co2_factor.c.valid_from,
+        co2_factor.c.valid_to,
+        co2_factor.c.region,
+        co2_factor.c.enterprise,
+        null().label("edition"),
+        co2_factor.c.source,
+        co2_factor.c.verified,
+    ).join_from(co2_factor, carrier)
+    if carrier_code is not None:
+        tce = tce.where(coal_factor.c.carrier == carrier_code)
+        co2 = co2.where(co2_factor.c.carrier == carrier_code)
+    found: list[Fields] = []
+    async with database.engine.connect() as connection:
+        for query, table in ((tce, coal_factor), (co2, co2_factor)):
+            ordered = query.order_by(table.c.carrier, literal_column("basis_or_dataset"), table.c.valid_from)
+            found += [dict(row._mapping) for row in await connection.execute(ordered)]
+    return found
+
+
+async def trail(database: Database, *, kind: str | None, key: str | None, limit: int, after: int | None) -> Page:
+    """Who did what, newest first."""
+    query = select(audit).order_by(audit.c.audit_id.desc())
+    for column, wanted in ((audit.c.object_kind, kind), (audit.c.object_id, key)):
+        if wanted is not None:
+            query = query.where(column == wanted)
+    if after is not None:
+        query = query.where(audit.c.audit_id < after)
+    return await _page(database, query, limit, lambda row: str(row["audit_id"]))
+
+
+async def _page(database: Database, query: Select[Any], limit: int, key_of: Any) -> Page:
+    async with database.engine.connect() as connection:
+        rows = [dict(row._mapping) for row in await connection.execute(query.limit(limit + 1))]
+    return Page(rows[:limit], key_of(rows[limit - 1]) if len(rows) > limit else None)
