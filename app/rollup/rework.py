@@ -182,14 +182,18 @@ async def _windows(
     by_hour = [stretch for stretch in stretches if not stretch.whole]
     asked = _columns((stretch.meter_id, stretch.start_us, stretch.end_us) for stretch in by_hour)
     pairs = zip(await rollups.before(connection, asked), await rollups.after(connection, asked), strict=True)
-    near = [Neighbours(before.last, before.anchor_us, *after) for before, after in pairs]
+    near = [Neighbours(before.last, before.anchor_us, *after, before.reached) for before, after in pairs]
     found = [
-        shortened(
-            window_of(stretch, around, calendar, reach_us(accounts[stretch.meter_id].rules)), stretch, around, calendar
-        )
+        _window(accounts[stretch.meter_id], stretch, around, calendar)
         for stretch, around in zip(by_hour, near, strict=True)
     ]
     return disjoint([*found, *(whole_window(stretch.meter_id) for stretch in stretches if stretch.whole)])
+
+
+def _window(account: MeterAccount, stretch: Marked, around: Neighbours, calendar: SiteCalendar) -> Window:
+    reach = reach_us(account.rules)
+    window = window_of(stretch, around, calendar, reach)
+    return window if reach else shortened(window, stretch, around, calendar)
 
 
 def _columns(rows: Iterable[tuple[int, int, int]]) -> Stretches:

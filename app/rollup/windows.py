@@ -44,13 +44,14 @@ class Neighbours:
 
     `previous` is the last one before the stretch, with the first held one between the two; `anchor_us` the last one at
     least an hour before that; `next_us` the first one after the stretch, `beyond_us` the first one at least an hour
-    after that.
+    after that. `reached`: figures are stored for the hours just before the stretch.
     """
 
     previous: Accepted | None
     anchor_us: int | None
     next_us: int | None
     beyond_us: int | None
+    reached: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +121,11 @@ def window_of(marked: Marked, around: Neighbours, calendar: SiteCalendar, reach_
 def shortened(window: Window, marked: Marked, around: Neighbours, calendar: SiteCalendar) -> Window:
     """The window, or a short one where a register is held day after day and nobody has said yet why.
 
-    Without it each new reading of such a meter would read all of them since the last accepted one again.
+    Without it each new reading of such a meter would read all of them since the last accepted one again. Where figures
+    reach up to the marks, a reading there was accepted so far, and what it carried may have to go.
     """
     since = around.previous
-    if since is None or since.held_after_us is None or around.next_us is not None:
+    if since is None or since.held_after_us is None or around.next_us is not None or around.reached:
         return window
     start_us = calendar.bucket_start(Level.HOUR, marked.start_us)
     if start_us - since.at_us < LONG_HELD_US:

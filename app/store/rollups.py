@@ -158,7 +158,9 @@ def _us(column: str) -> str:
 
 
 BEFORE = f"""
-SELECT {_us("previous.ts")}, {_us("anchor.ts")}, previous.value, previous.quality, {_us("held.since")}
+SELECT {_us("previous.ts")}, {_us("anchor.ts")}, previous.value, previous.quality, {_us("held.since")},
+       EXISTS (SELECT FROM meter_hour AS h WHERE h.meter_id = w.meter_id AND h.measured_us + h.estimated_us > 0
+                  AND h.start >= w.begins - interval '2 hours' AND h.start < w.begins)
 FROM {STRETCHES}
 {_nearest("previous", "< w.begins", "DESC")}
 {_nearest("anchor", "<= previous.ts - interval '1 hour'", "DESC")}
@@ -331,15 +333,20 @@ Stretches = tuple[list[int], list[int], list[int]]
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """The last accepted reading before a stretch, and the time of the last one at least an hour before that."""
+    """The last accepted reading before a stretch, and the time of the last one at least an hour before that.
+
+    `reached`: figures are stored for the hours just before the stretch.
+    """
 
     last: Accepted | None
     anchor_us: int | None
+    reached: bool
 
     @classmethod
     def of(cls, row: asyncpg.Record) -> Before:
-        last_us, anchor_us, value, quality, held_after_us = row
-        return cls(None if last_us is None else Accepted(last_us, value, quality, held_after_us), anchor_us)
+        last_us, anchor_us, value, quality, held_after_us, reached = row
+        last = None if last_us is None else Accepted(last_us, value, quality, held_after_us)
+        return cls(last, anchor_us, reached)
 
 
 async def before(connection: Connection, stretches: Stretches) -> list[Before]:

@@ -152,6 +152,21 @@ async def test_a_register_set_back_without_a_record_is_held_until_it_is_back_on_
     assert (await verify(plant.database, CALENDAR)).differences == []
 
 
+async def test_a_reading_corrected_to_less_takes_back_what_it_carried_over_days(plant: Plant) -> None:
+    """Two days with one reading at each end and a held one between; then the last turns out to be a fall as well."""
+    meter = await plant.meter("E001")
+    worker = plant.worker()
+    await plant.send(meter, hourly("2026-11-01T00:00", [1.0, 0.0]))
+    await plant.send(meter, hourly("2026-11-03T00:00", [900.0]))
+    await worker.catch_up()
+    assert sum(row["quantity"] for row in await plant.figures("meter", "day", meter_id=meter)) == 899
+
+    await plant.send(meter, hourly("2026-11-03T00:00", [0.0]))
+    await worker.catch_up()
+    assert sum(row["quantity"] for row in await plant.figures("meter", "day", meter_id=meter)) == 0
+    assert (await verify(plant.database, CALENDAR)).differences == []
+
+
 async def test_verify_finds_a_single_changed_digit(plant: Plant) -> None:
     meter = await plant.meter("E001")
     await plant.send(meter, hourly("2026-11-01T00:00", [0.0, 10.0, 20.0]))

@@ -92,6 +92,7 @@ def test_what_is_accepted_after_the_marks_or_not_long_before_them_needs_the_full
         Neighbours(Accepted(hour(-100), 5.0, 0, hour(-99)), hour(-101), hour(20), None),
         Neighbours(Accepted(hour(5), 5.0, 0, hour(6)), hour(4), None, None),
         Neighbours(Accepted(hour(-100), 5.0), hour(-101), None, None),
+        Neighbours(Accepted(hour(-100), 5.0, 0, hour(-99)), hour(-101), None, None, reached=True),
     ):
         full = window_of(marked, around, CALENDAR, 0)
         assert shortened(full, marked, around, CALENDAR) is full
