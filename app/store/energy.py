@@ -157,6 +157,7 @@ class RegionTotal:
     measured: int
     missing: tuple[str, ...]
     unknown: tuple[str, ...]
+    status: Status
     coverage: float
     held: int
 
@@ -471,9 +472,17 @@ async def region_totals(
         measured=len(there),
         missing=tuple(one.enterprise for one in totals if one.status is Status.MISSING),
         unknown=tuple(one.enterprise for one in there if one.reasons),
+        status=_status_of(there),
         coverage=coverage(sum(row["measured_us"] for row in rows), sum(row["due_us"] for row in rows)),
         held=sum(one.held for one in totals),
     )
+
+
+def _status_of(there: Sequence[EnterpriseTotal]) -> Status:
+    """Of several enterprises together: estimated as soon as one of them is."""
+    if not there:
+        return Status.MISSING
+    return Status.ESTIMATED if any(one.status is Status.ESTIMATED for one in there) else Status.MEASURED
 
 
 async def _total_rows(

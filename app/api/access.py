@@ -1,0 +1,107 @@
+"""Who may ask for what. Every route under /api/v1 has one of these rules; a test finds the one that has none.
+
+A supervisor sees the subtree of a region, an enterprise itself, and only an admin changes anything. What lies outside
+the own scope answers exactly like what does not exist, and leaves a line in the trail.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from app.api.deps import ApiDeps, Deps
+from app.api.problems import Forbidden, NoToken
+from app.store import registry
+from app.store.access import Caller, TokenRole, caller_of, note_refusal
+from app.store.registry import Fields, NotThere
+
+bearer = HTTPBearer(scheme_name="token", description="A token from `tcewatch token create`.", auto_error=False)
+Credentials = Annotated[HTTPAuthorizationCredentials | None, Security(bearer)]
+
+
+async def reader(deps: Deps, credentials: Credentials) -> Caller:
+    """Anybody with a token that is worth something."""
+    if credentials is None:
+        raise NoToken("send a token as Authorization: Bearer …")
+    caller = await caller_of(deps.database, credentials.credentials, deps.clock())
+    if caller is None:
+        raise NoToken("the token is unknown, expired or revoked")
+    return caller
+
+
+Reader = Annotated[Caller, Depends(reader)]
+
+
+async def writer(caller: Reader) -> Caller:
+    """An admin."""
+    if not caller.may_write:
+        raise Forbidden(f"the role {caller.role} may only read; registry changes need an admin token")
+    return caller
+
+
+Writer = Annotated[Caller, Depends(writer)]
+RULES = (reader, writer)
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What a caller sees of a list: a region's subtree, or one enterprise."""
+
+    scope: str | None
+    only: str | None
+
+
+def sight(caller: Caller) -> Sight:
+    if caller.role is TokenRole.ENTERPRISE:
+        return Sight(None, caller.scope)
+    return Sight(caller.scope, None)
+
+
+async def visible_enterprise(deps: ApiDeps, caller: Caller, key: str) -> Fields:
+    """The enterprise, or NotThere for what is absent and for what is not the caller's business."""
+    try:
+        found = await registry.enterprise_of(deps.database, key)
+        if caller.sees_enterprise(key, found["region"]):
+            return found
+    except NotThere:
+        pass
+    raise await hidden(deps, caller, "enterprise", key)
+
+
+async def visible_gateway(deps: ApiDeps, caller: Caller, key: str) -> Fields:
+    try:
+        found = await registry.gateway_of(deps.database, key)
+        if caller.sees_enterprise(found["enterprise"], found["region"]):
+            return found
+    except NotThere:
+        pass
+    raise await hidden(deps, caller, "gateway", key)
+
+
+async def visible_meter(deps: ApiDeps, caller: Caller, enterprise: str, code: str) -> Fields:
+    try:
+        found = await registry.meter_of(deps.database, enterprise, code)
+        if caller.sees_enterprise(enterprise, found["region"]):
+            return found
+    except NotThere:
+        pass
+    raise await hidden(deps, caller, "meter", f"{enterprise}/{code}")
+
+
+async def visible_region(deps: ApiDeps, caller: Caller, code: str) -> Fields:
+    try:
+        found = await registry.region_of(deps.database, code)
+        if caller.sees_region(code):
+            return found
+    except NotThere:
+        pass
+    raise await hidden(deps, caller, "region", code)
+
+
+async def hidden(deps: ApiDeps, caller: Caller, kind: str, key: str) -> NotThere:
+    """The answer for what is not there or not to be seen, after it was noted."""
+    await note_refusal(deps.database, caller, f"{kind}.read", kind, key)
+    return NotThere(kind, key)

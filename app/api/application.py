@@ -1,0 +1,107 @@
+"""The HTTP application: routes, errors, the size of bodies, and the API document."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.api import energy_routes, health_routes, ledger_routes, problems, registry_routes
+from app.api.deps import ApiDeps
+from app.api.schemas import ProblemOut
+from ingest.http import OPENAPI_PATH, PATH
+
+PREFIX = "/api/v1"
+VERSION = "1.0.0"
+TITLE = "tcewatch"
+DESCRIPTION = (
+    "The open ledger of key energy users. Times are RFC 3339 with an offset; ranges are [from, to); a bare 2026-11 or "
+    "2026-11-23 is the local month or day. What nobody measured is null, never 0. Errors are application/problem+json "
+    "with a stable `code`. Lists answer {items, next}; give `next` back as `cursor`. Tables also come as CSV and XLSX, "
+    "by the Accept header or `format`."
+)
+BODYLESS = ("GET", "HEAD", "OPTIONS", "DELETE")
+
+
+def create_api(deps: ApiDeps | None, *, only_health: bool = False) -> FastAPI:
+    """The application. Without dependencies it can only describe itself; `only_health` is for a process without it."""
+    app = FastAPI(title=TITLE, version=VERSION, description=DESCRIPTION, docs_url=None, redoc_url=None)
+    app.state.deps = deps
+    problems.install(app)
+    app.include_router(health_routes.router)
+    for router in () if only_health else (registry_routes.router, energy_routes.router, ledger_routes.router):
+        app.include_router(router, prefix=PREFIX)
+    app.middleware("http")(_frame(deps.body_max_bytes if deps else 0))
+    app.openapi = lambda: document(app)  # type: ignore[method-assign]  # FastAPI's documented way
+    return app
+
+
+def _frame(
+    body_max_bytes: int,
+) -> Callable[[Request, Callable[[Request], Awaitable[Response]]], Awaitable[Response]]:
+    """Around every request: an id, and no body larger than is read into memory."""
+
+    async def frame(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        request.state.request_id = str(uuid.uuid4())
+        if request.method not in BODYLESS and not _fits(request, body_max_bytes):
+            code, title, title_zh = problems.STATUS_CODES[413]
+            shown = title_zh if problems.wants_chinese(request) else title
+            return problems.problem(
+                request, 413, code, shown, f"A body may hold {body_max_bytes} bytes and has to say its length."
+            )
+        response = await call_next(request)
+        response.headers["X-Request-Id"] = request.state.request_id
+        response.headers.setdefault("Cache-Control", "no-store")
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        return response
+
+    return frame
+
+
+def _fits(request: Request, body_max_bytes: int) -> bool:
+    length = request.headers.get("content-length", "0" if "transfer-encoding" not in request.headers else "")
+    return length.isdigit() and int(length) <= body_max_bytes
+
+
+def document(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document: FastAPI's, with our errors in the place of its own, and the readings door beside it."""
+    if app.openapi_schema is None:
+        made = get_openapi(
+            title=TITLE, version=VERSION, description=DESCRIPTION, routes=app.routes, openapi_version="3.1.0"
+        )
+        schemas = made["components"]["schemas"]
+        for name in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(name, None)
+        schemas["ProblemOut"] = ProblemOut.model_json_schema()
+        for path, operations in made["paths"].items():
+            for operation in operations.values():
+                _declare_problems(path, operation)
+        made["paths"][PATH] = json.loads(json.dumps(OPENAPI_PATH))
+        made["components"]["securitySchemes"]["gatewaySecret"] = {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "The secret a gateway was given when it was created.",
+        }
+        app.openapi_schema = made
+    return app.openapi_schema
+
+
+def _declare_problems(path: str, operation: dict[str, Any]) -> None:
+    answers = operation["responses"]
+    answers.pop("422", None)
+    if not path.startswith(PREFIX):
+        return
+    told = {"401": "No valid token", "422": "The request cannot be used", "503": "Come again later"}
+    if "{" in path:
+        told["404"] = "Not there, or not for this token"
+    if "requestBody" in operation or operation["operationId"] in ("listAudit", "rotateGatewaySecret"):
+        told |= {"403": "This token may only read", "409": "It exists already", "413": "The body is too large"}
+    for status, words in told.items():
+        content = {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemOut"}}}
+        answers[status] = {"description": words, "content": content}

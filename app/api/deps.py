@@ -1,0 +1,68 @@
+"""What the routes are given: the database, the calendar, the broker's accounts, and the service's own state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Protocol
+
+from fastapi import Depends, Request
+from prometheus_client import CollectorRegistry
+
+from app.store.database import Database
+from energy.interval import SiteCalendar
+
+
+class GatewayAccounts(Protocol):
+    """Who may log in at the broker. Raises ingest.mqtt.BrokerUnavailable or ingest.accounts.BrokerRefused."""
+
+    async def put(self, gateway: str, secret: str) -> None: ...
+    async def disable(self, gateway: str) -> None: ...
+    async def enable(self, gateway: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The state of the service. `broker` is None when no broker is set; ages in seconds."""
+
+    database: bool
+    broker: bool | None
+    backlog_rows: int | None
+    backlog_age_s: float | None
+    pending_readings: int
+    pending_age_s: float
+
+    @property
+    def ready(self) -> bool:
+        return self.database and self.broker is not False
+
+
+class HealthSource(Protocol):
+    """Answers the state of the service; never raises for a database that is gone."""
+
+    async def health(self) -> Health: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ApiDeps:
+    """Everything the API leans on, made by `app.main`."""
+
+    database: Database
+    calendar: SiteCalendar
+    health: HealthSource
+    accounts: GatewayAccounts | None
+    metrics: CollectorRegistry
+    body_max_bytes: int
+    clock: Callable[[], datetime]
+
+    def now_us(self) -> int:
+        return int(self.clock().timestamp() * 1_000_000)
+
+
+def deps_of(request: Request) -> ApiDeps:
+    deps: ApiDeps = request.app.state.deps
+    return deps
+
+
+Deps = Annotated[ApiDeps, Depends(deps_of)]

@@ -1,0 +1,194 @@
+"""The figures: an enterprise's energy by local buckets, and a region at a glance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from app.api.access import Reader, visible_enterprise, visible_region
+from app.api.answers import AskedFormat, Format, etag, format_of, json_answer, number, table, unchanged
+from app.api.deps import ApiDeps, Deps
+from app.api.problems import BadQuery
+from app.api.schemas import EnergyOut, OverviewOut
+from app.store.energy import (
+    Bucket,
+    By,
+    CarrierFigure,
+    EnergySeries,
+    MeterFigure,
+    RegionTotal,
+    energy_series,
+    region_totals,
+)
+from app.store.listings import gateway_states
+from energy.interval import Level, from_us, parse_range_bound
+from energy.tce import Basis
+
+router = APIRouter(tags=["energy"])
+
+Bound = Annotated[
+    str, Query(max_length=64, description="RFC 3339 with an offset, or a local 2026, 2026-11, 2026-11-23.")
+]
+
+
+@router.get("/enterprises/{enterprise}/energy", operation_id="getEnergy", response_model=EnergyOut)
+async def get_energy(
+    enterprise: str,
+    deps: Deps,
+    caller: Reader,
+    request: Request,
+    start: Annotated[Bound, Query(alias="from")],
+    end: Annotated[Bound, Query(alias="to")],
+    interval: Level = Level.DAY,
+    by: By = By.CARRIER,
+    basis: Basis = Basis.EQUIVALENT,
+    asked: AskedFormat = None,
+) -> Response:
+    """Energy in [from, to) by local hour, day, month or year. What nobody measured is null, never 0."""
+    await visible_enterprise(deps, caller, enterprise)
+    zone = deps.calendar.zone
+    bounds = parse_range_bound(start, zone), parse_range_bound(end, zone)
+    if bounds[0] >= bounds[1]:
+        raise BadQuery("to", "it should be later than from; the range is [from, to)")
+    series = await energy_series(
+        deps.database.pool,
+        enterprise=enterprise,
+        start_us=bounds[0],
+        end_us=bounds[1],
+        level=interval,
+        by=by,
+        basis=basis,
+        calendar=deps.calendar,
+        now_us=deps.now_us(),
+    )
+    chosen = format_of(request, asked)
+    tag = etag(series.buckets, series.factor_set, interval, by, basis, chosen)
+    headers = {"ETag": tag, "Cache-Control": "private, no-cache", "Vary": "Accept, Authorization"}
+    if unchanged(request, tag):
+        return Response(status_code=304, headers=headers)
+    if chosen is not Format.JSON:
+        return table(list(lines(series, zone)), chosen, f"energy-{enterprise}", headers)
+    return json_answer(energy_out(series, zone), headers=headers)
+
+
+def energy_out(series: EnergySeries, zone: ZoneInfo) -> dict[str, Any]:
+    return {
+        "enterprise": series.enterprise,
+        "interval": series.level.value,
+        "basis": series.basis.value,
+        "by": series.by.value,
+        "as_of": from_us(series.as_of_us, zone).isoformat(),
+        "factor_set": series.factor_set,
+        "buckets": [bucket_out(bucket, zone) for bucket in series.buckets],
+    }
+
+
+def bucket_out(bucket: Bucket, zone: ZoneInfo) -> dict[str, Any]:
+    return {
+        "start": from_us(bucket.start_us, zone).isoformat(),
+        "end": from_us(bucket.end_us, zone).isoformat(),
+        **figures(bucket),
+        "held": bucket.held,
+        "reasons": list(bucket.reasons),
+        "carriers": [carrier_out(carrier) for carrier in bucket.carriers],
+        "meters": [meter_out(meter) for meter in bucket.meters],
+    }
+
+
+def figures(part: Bucket | CarrierFigure | RegionTotal) -> dict[str, Any]:
+    return {
+        "tce": number(part.tce),
+        "tce_net": number(part.tce_net),
+        "tco2": number(part.tco2),
+        "tco2_net": number(part.tco2_net),
+        "status": part.status.value,
+        "coverage": part.coverage,
+    }
+
+
+def carrier_out(carrier: CarrierFigure) -> dict[str, Any]:
+    return {
+        "carrier": carrier.carrier,
+        "quantity": number(carrier.quantity),
+        "quantity_net": number(carrier.quantity_net),
+        "unit": carrier.unit,
+        **figures(carrier),
+        "held": carrier.held,
+        "reasons": list(carrier.reasons),
+    }
+
+
+def meter_out(meter: MeterFigure) -> dict[str, Any]:
+    return {
+        "meter": meter.code,
+        "carrier": meter.carrier,
+        "role": meter.role.value,
+        "quantity": number(meter.quantity),
+        "unit": meter.unit,
+        "tce": number(meter.tce),
+        "tco2": number(meter.tco2),
+        "status": meter.status.value,
+        "coverage": meter.coverage,
+        "held": meter.held,
+    }
+
+
+def lines(series: EnergySeries, zone: ZoneInfo) -> Iterator[dict[str, Any]]:
+    """The series as a flat table: one line a bucket, carrier or meter."""
+    for bucket in series.buckets:
+        whole = bucket_out(bucket, zone)
+        carriers, meters = whole.pop("carriers"), whole.pop("meters")
+        ends = {"start": whole["start"], "end": whole["end"]}
+        parts = meters if series.by is By.METER else carriers
+        if series.by is By.TOTAL or not parts:
+            yield {**whole, "reasons": " ".join(bucket.reasons)}
+        for part in parts:
+            yield {**ends, **part, **({"reasons": " ".join(part["reasons"])} if "reasons" in part else {})}
+
+
+@router.get("/regions/{code}/overview", operation_id="getRegionOverview", response_model=OverviewOut)
+async def get_overview(
+    code: str,
+    deps: Deps,
+    caller: Reader,
+    basis: Basis = Basis.EQUIVALENT,
+    at: Annotated[
+        str | None, Query(max_length=64, description="A moment of the month and year; now without it.")
+    ] = None,
+) -> Response:
+    """A region with all below it: the month and the year of a moment, and how its gateways are."""
+    region = await visible_region(deps, caller, code)
+    at_us = deps.now_us() if at is None else parse_range_bound(at, deps.calendar.zone)
+    month, year = [await _total(deps, code, level, at_us, basis) for level in (Level.MONTH, Level.YEAR)]
+    states = await gateway_states(deps.database, code, deps.clock())
+    names = {key: region[key] for key in ("code", "name_zh", "name_en")}
+    return json_answer(names | {"basis": basis.value, "month": month, "year": year, "gateways": states})
+
+
+async def _total(deps: ApiDeps, code: str, level: Level, at_us: int, basis: Basis) -> dict[str, Any]:
+    total = await region_totals(
+        deps.database.pool,
+        region=code,
+        level=level,
+        start_us=at_us,
+        basis=basis,
+        calendar=deps.calendar,
+        now_us=deps.now_us(),
+    )
+    zone = deps.calendar.zone
+    return {
+        "start": from_us(total.start_us, zone).isoformat(),
+        "end": from_us(total.end_us, zone).isoformat(),
+        **figures(total),
+        "tce_known": number(total.tce_known),
+        "tco2_known": number(total.tco2_known),
+        "enterprises": total.enterprises,
+        "measured": total.measured,
+        "missing": list(total.missing),
+        "unknown": list(total.unknown),
+        "held": total.held,
+    }

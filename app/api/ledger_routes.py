@@ -1,0 +1,129 @@
+"""What stands in the ledger: readings of a meter, revisions, refusals, factors, and the trail."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from app.api.access import Reader, Writer, sight, visible_meter
+from app.api.answers import AskedFormat, Cursor, Limit, listed, number, number_key, time_key
+from app.api.deps import Deps
+from app.api.problems import BadQuery
+from app.api.schemas import AuditOut, CarrierInfoOut, FactorOut, Listed, ReadingOut, RejectionOut, RevisionOut
+from app.store import listings
+from energy.interval import from_us, parse_range_bound
+
+router = APIRouter(tags=["ledger"])
+
+Text = Annotated[str | None, Query(max_length=100, pattern=r"^[^\x00]*$")]
+Bound = Annotated[str, Query(max_length=64)]
+
+
+@router.get("/meters/{enterprise}/{code}/readings", operation_id="listMeterReadings", response_model=Listed[ReadingOut])
+async def list_readings(
+    enterprise: str,
+    code: str,
+    deps: Deps,
+    caller: Reader,
+    request: Request,
+    start: Annotated[Bound, Query(alias="from")],
+    end: Annotated[Bound, Query(alias="to")],
+    limit: Limit = 1000,
+    cursor: Cursor = None,
+    asked: AskedFormat = None,
+) -> Response:
+    """Raw readings of [from, to) as the meter showed them, with why one is held out of the figures."""
+    meter = await visible_meter(deps, caller, enterprise, code)
+    zone = deps.calendar.zone
+    bounds = [from_us(parse_range_bound(bound, zone), zone) for bound in (start, end)]
+    if bounds[0] >= bounds[1]:
+        raise BadQuery("to", "it should be later than from; the range is [from, to)")
+    page = await listings.readings(
+        deps.database, meter["meter_id"], bounds[0], bounds[1], limit=limit, after=time_key(cursor)
+    )
+    return listed(request, page.items, page.next, asked, f"readings-{code}")
+
+
+@router.get(
+    "/meters/{enterprise}/{code}/revisions", operation_id="listMeterRevisions", response_model=Listed[RevisionOut]
+)
+async def list_revisions(
+    enterprise: str,
+    code: str,
+    deps: Deps,
+    caller: Reader,
+    request: Request,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+    asked: AskedFormat = None,
+) -> Response:
+    """Values that were replaced, by whom and when."""
+    meter = await visible_meter(deps, caller, enterprise, code)
+    page = await listings.revisions(deps.database, meter["meter_id"], limit=limit, after=number_key(cursor))
+    return listed(request, page.items, page.next, asked, f"revisions-{code}")
+
+
+@router.get("/rejections", operation_id="listRejections", response_model=Listed[RejectionOut])
+async def list_rejections(
+    deps: Deps,
+    caller: Reader,
+    request: Request,
+    gateway: Text = None,
+    code: Text = None,
+    raw: bool = False,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+    asked: AskedFormat = None,
+) -> Response:
+    """Readings that were refused, newest first, each with its reason."""
+    seen = sight(caller)
+    page = await listings.rejections(
+        deps.database,
+        scope=None if caller.may_write else seen.scope,
+        only=seen.only,
+        gateway_id=gateway,
+        code=code,
+        raw=raw,
+        limit=limit,
+        after=number_key(cursor),
+    )
+    return listed(request, page.items, page.next, asked, "rejections")
+
+
+@router.get("/carriers", operation_id="listCarriers", response_model=Listed[CarrierInfoOut])
+async def list_carriers(deps: Deps, caller: Reader, request: Request, asked: AskedFormat = None) -> Response:
+    """Energy carriers and media, each with the unit its quantities are in."""
+    return listed(request, await listings.carriers(deps.database), None, asked, "carriers")
+
+
+@router.get("/factors", operation_id="listFactors", response_model=Listed[FactorOut])
+async def list_factors(
+    deps: Deps, caller: Reader, request: Request, carrier: Text = None, asked: AskedFormat = None
+) -> Response:
+    """Dated coefficients with their source: coal equivalent on both bases, and CO2."""
+    found = await listings.factors(deps.database, carrier_code=carrier.lower() if carrier else None)
+    shown = [row | {"value": number(row["value"])} for row in found if _is_visible(row, caller.scope, caller.role)]
+    return listed(request, shown, None, asked, "factors")
+
+
+def _is_visible(row: listings.Fields, scope: str, role: str) -> bool:
+    """An enterprise's own factors are that enterprise's business; the others are everybody's."""
+    return row["enterprise"] is None or role != "enterprise" or row["enterprise"] == scope
+
+
+@router.get("/audit", operation_id="listAudit", response_model=Listed[AuditOut])
+async def list_audit(
+    deps: Deps,
+    caller: Writer,
+    request: Request,
+    object_kind: Text = None,
+    object_id: Text = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+    asked: AskedFormat = None,
+) -> Response:
+    """Who did what, newest first; also who asked for what was not theirs to see."""
+    page = await listings.trail(deps.database, kind=object_kind, key=object_id, limit=limit, after=number_key(cursor))
+    return listed(request, page.items, page.next, asked, "audit")

@@ -1,0 +1,184 @@
+"""Every error leaves here, as application/problem+json (RFC 9457). Only this file knows statuses.
+
+`code` is stable and for programs; title and detail are for people, in the language they accept.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import asyncpg
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import DBAPIError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from app.store.access import ScopeUnknown
+from app.store.credit_code import WrongCreditCode
+from app.store.energy import EnterpriseUnknown, TooManyBuckets
+from app.store.registry import AlreadyThere, NotThere, WrongField
+from energy.interval import BadTime, TimezoneMissing
+from energy.units import UnitMismatch
+from ingest.accounts import BrokerRefused
+from ingest.mqtt import BrokerUnavailable
+
+log = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+TYPE_ROOT = "urn:tcewatch:problem:"
+
+
+class NoToken(Exception):
+    """No token, or one that is worth nothing."""
+
+
+class Forbidden(Exception):
+    """The token may see this and may not change it."""
+
+
+class BadCursor(ValueError):
+    """A cursor that this list did not give out."""
+
+
+class BadQuery(ValueError):
+    """A query parameter that cannot be used. Attributes: parameter, why."""
+
+    def __init__(self, parameter: str, why: str) -> None:
+        self.parameter, self.why = parameter, why
+        super().__init__(f"{parameter}: {why}")
+
+
+PROBLEMS: Mapping[type[Exception], tuple[int, str, str, str]] = {
+    NoToken: (401, "token-invalid", "No valid token", "令牌无效"),
+    Forbidden: (403, "read-only", "This token may only read", "该令牌只能读取"),
+    NotThere: (404, "not-found", "Not found", "未找到"),
+    EnterpriseUnknown: (404, "not-found", "Not found", "未找到"),
+    AlreadyThere: (409, "exists-already", "It exists already", "已存在"),
+    WrongCreditCode: (422, "wrong-credit-code", "Not a unified social credit code", "统一社会信用代码有误"),
+    WrongField: (422, "wrong-field", "A field cannot have this value", "字段取值有误"),
+    UnitMismatch: (422, "unit-mismatch", "The unit does not fit the carrier", "计量单位与能源品种不符"),
+    ScopeUnknown: (422, "scope-unknown", "No such scope", "权限范围不存在"),
+    TimezoneMissing: (422, "timezone-missing", "The time has no offset", "时间缺少时区"),
+    BadTime: (422, "bad-time", "Not a time", "时间格式有误"),
+    TooManyBuckets: (422, "range-too-long", "The range is too long for this interval", "时间范围过长"),
+    BadCursor: (422, "bad-cursor", "Not a cursor of this list", "游标无效"),
+    BadQuery: (422, "bad-query", "A query parameter cannot be used", "查询参数有误"),
+    BrokerUnavailable: (503, "broker-unavailable", "The broker cannot be reached", "消息服务不可用"),
+    BrokerRefused: (503, "broker-unavailable", "The broker refuses the account", "消息服务拒绝该账户"),
+}
+STATUS_CODES: Mapping[int, tuple[str, str, str]] = {
+    404: ("not-found", "Not found", "未找到"),
+    405: ("method-not-allowed", "This method is not allowed here", "不允许该方法"),
+    406: ("not-acceptable", "No such format", "不支持的格式"),
+    413: ("body-too-large", "The body is too large", "请求体过大"),
+    415: ("unsupported-media-type", "This kind of body is not taken", "不支持的请求体类型"),
+    503: ("database-unavailable", "The database cannot be reached", "数据库不可用"),
+}
+DATABASE_GONE = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.CannotConnectNowError)
+
+
+def problem(
+    request: Request,
+    status: int,
+    code: str,
+    title: str,
+    detail: str,
+    *,
+    errors: Sequence[Mapping[str, Any]] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    """One problem document. `instance` is the request's id, the same as in the log."""
+    body: dict[str, Any] = {
+        "type": TYPE_ROOT + code,
+        "title": title,
+        "status": status,
+        "code": code,
+        "detail": detail,
+        "instance": f"urn:uuid:{getattr(request.state, 'request_id', '')}",
+    }
+    if errors is not None:
+        body["errors"] = list(errors)
+    return JSONResponse(body, status, dict(headers or {}), MEDIA_TYPE)
+
+
+def wants_chinese(request: Request) -> bool:
+    """zh unless English is asked for before it: the service's home is a Chinese city, programs get English by name."""
+    accepted = [part.split(";")[0].strip().lower() for part in request.headers.get("accept-language", "en").split(",")]
+    first = next((word for word in accepted if word.startswith(("zh", "en"))), "en")
+    return first.startswith("zh")
+
+
+def install(app: FastAPI) -> None:
+    """Have every exception leave as a problem."""
+    for kind in PROBLEMS:
+        app.add_exception_handler(kind, _known)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    for gone in DATABASE_GONE:
+        app.add_exception_handler(gone, _database_gone)
+    app.add_exception_handler(DBAPIError, _database_error)
+    app.add_exception_handler(Exception, _ours)
+
+
+async def _known(request: Request, error: Exception) -> Response:
+    status, code, title, title_zh = next(PROBLEMS[kind] for kind in type(error).__mro__ if kind in PROBLEMS)
+    headers = {"WWW-Authenticate": 'Bearer realm="tcewatch"'} if status == 401 else None
+    if status == 503:
+        headers = {"Retry-After": "5"}
+    title = title_zh if wants_chinese(request) else title
+    return problem(request, status, code, title, str(error) or title, headers=headers)
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError), "registered for it"
+    errors = [
+        {
+            "pointer": "/" + "/".join(str(part).replace("~", "~0").replace("/", "~1") for part in found["loc"]),
+            "code": found["type"],
+            "detail": found["msg"],
+        }
+        for found in error.errors()
+    ]
+    title = "请求内容有误" if wants_chinese(request) else "The request does not fit the document"
+    detail = "; ".join(f"{found['pointer']}: {found['detail']}" for found in errors[:5])
+    return problem(request, 422, "invalid", title, detail, errors=errors)
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException), "registered for it"
+    known = STATUS_CODES.get(error.status_code, (f"http-{error.status_code}", "Refused", "请求被拒绝"))
+    code, title, title_zh = known
+    detail = error.detail if error.detail and error.detail != title else f"{request.method} {request.url.path}"
+    return problem(
+        request,
+        error.status_code,
+        code,
+        title_zh if wants_chinese(request) else title,
+        detail,
+        headers=error.headers,
+    )
+
+
+async def _database_gone(request: Request, error: Exception) -> Response:
+    log.warning("database unavailable for a request", extra={"path": request.url.path, "why": str(error)})
+    code, title, title_zh = STATUS_CODES[503]
+    shown = title_zh if wants_chinese(request) else title
+    return problem(request, 503, code, shown, "Try again in a moment.", headers={"Retry-After": "5"})
+
+
+async def _database_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, DBAPIError), "registered for it"
+    cause = error.orig.__cause__ if error.orig is not None else None
+    if error.connection_invalidated or isinstance(cause, DATABASE_GONE):
+        return await _database_gone(request, error)
+    return await _ours(request, error)
+
+
+async def _ours(request: Request, error: Exception) -> Response:
+    """A fault of ours: told to the log, not to the caller."""
+    log.error("request failed", exc_info=error, extra={"path": request.url.path, "method": request.method})
+    title = "服务内部错误" if wants_chinese(request) else "A fault of the service"
+    return problem(request, 500, "internal", title, "It is in the service's log under this instance.")

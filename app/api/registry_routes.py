@@ -1,0 +1,263 @@
+"""Regions, enterprises, gateways and meters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from app.api.access import (
+    Reader,
+    Sight,
+    Writer,
+    sight,
+    visible_enterprise,
+    visible_gateway,
+    visible_meter,
+    visible_region,
+)
+from app.api.answers import AskedFormat, Cursor, Limit, json_answer, key_of, listed
+from app.api.deps import ApiDeps, Deps
+from app.api.problems import BadCursor
+from app.api.schemas import (
+    EnterpriseChange,
+    EnterpriseIn,
+    EnterpriseOut,
+    GatewayChange,
+    GatewayIn,
+    GatewayOut,
+    GatewaySecretOut,
+    Listed,
+    MeterChange,
+    MeterIn,
+    MeterOut,
+    RegionOut,
+    changes_of,
+)
+from app.store import registry
+from app.store.energy import enterprise_totals
+from app.store.registry import Fields, public
+from energy.interval import Level
+from energy.tce import Basis
+
+router = APIRouter(tags=["registry"])
+
+Text = Annotated[str | None, Query(max_length=100, pattern=r"^[^\x00]*$")]
+
+
+class EnterpriseSort(StrEnum):
+    """`-tce`: the largest of the running year first."""
+
+    ID = "id"
+    NAME = "name"
+    TCE = "-tce"
+
+
+@router.get("/regions", operation_id="listRegions", response_model=Listed[RegionOut])
+async def list_regions(deps: Deps, caller: Reader, request: Request, asked: AskedFormat = None) -> Response:
+    """The regions of the caller's subtree, parents first."""
+    seen = sight(caller)
+    found = await registry.regions(deps.database, seen.scope) if seen.scope is not None else []
+    return listed(request, found, None, asked, "regions")
+
+
+@router.get("/regions/{code}", operation_id="getRegion", response_model=RegionOut)
+async def get_region(code: str, deps: Deps, caller: Reader) -> Response:
+    return json_answer(await visible_region(deps, caller, code))
+
+
+@router.get("/enterprises", operation_id="listEnterprises", response_model=Listed[EnterpriseOut])
+async def list_enterprises(
+    deps: Deps,
+    caller: Reader,
+    request: Request,
+    region: Text = None,
+    industry: Text = None,
+    sort: EnterpriseSort = EnterpriseSort.ID,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+    asked: AskedFormat = None,
+) -> Response:
+    """Enterprises of a region (with all below it) or of an industry, a page at a time."""
+    seen = sight(caller)
+    if sort is EnterpriseSort.TCE:
+        items, following = await _by_tce(deps, seen, region, industry, limit, cursor)
+    else:
+        page = await registry.list_enterprises(
+            deps.database,
+            scope=seen.scope,
+            only=seen.only,
+            region_code=region,
+            industry=industry,
+            sort=sort.value,
+            limit=limit,
+            after=key_of(cursor, 2 if sort is EnterpriseSort.NAME else 1),
+        )
+        items, following = page.items, page.next
+    return listed(request, items, following, asked, "enterprises")
+
+
+async def _by_tce(
+    deps: ApiDeps, seen: Sight, region: str | None, industry: str | None, limit: int, cursor: str | None
+) -> tuple[Sequence[Fields], str | None]:
+    """Largest first; those without a figure come last. The cursor names the last enterprise seen."""
+    page = await registry.list_enterprises(
+        deps.database,
+        scope=seen.scope,
+        only=seen.only,
+        region_code=region,
+        industry=industry,
+        limit=100_000,
+        after=None,
+    )
+    now_us = deps.now_us()
+    totals = await enterprise_totals(
+        deps.database.pool,
+        enterprises=[item["id"] for item in page.items],
+        level=Level.YEAR,
+        start_us=now_us,
+        basis=Basis.EQUIVALENT,
+        calendar=deps.calendar,
+        now_us=now_us,
+    )
+    items = [item | {"tce": totals[item["id"]].tce, "coverage": totals[item["id"]].coverage} for item in page.items]
+    items.sort(key=lambda item: (item["tce"] is None, -(item["tce"] or 0), item["id"]))
+    after = key_of(cursor)
+    ids = [item["id"] for item in items]
+    if after is not None and after[0] not in ids:
+        raise BadCursor("the cursor belongs to another list")
+    first = 0 if after is None else ids.index(after[0]) + 1
+    shown = items[first : first + limit]
+    return shown, shown[-1]["id"] if first + limit < len(items) else None
+
+
+@router.post("/enterprises", operation_id="createEnterprise", status_code=201, response_model=EnterpriseOut)
+async def create_enterprise(body: EnterpriseIn, deps: Deps, caller: Writer) -> Response:
+    async with deps.database.engine.begin() as connection:
+        made = await registry.create_enterprise(connection, body.model_dump(), caller.actor)
+    return json_answer(made, 201, {"Location": f"/api/v1/enterprises/{body.id}"})
+
+
+@router.get("/enterprises/{enterprise}", operation_id="getEnterprise", response_model=EnterpriseOut)
+async def get_enterprise(enterprise: str, deps: Deps, caller: Reader) -> Response:
+    return json_answer(await visible_enterprise(deps, caller, enterprise))
+
+
+@router.patch("/enterprises/{enterprise}", operation_id="changeEnterprise", response_model=EnterpriseOut)
+async def change_enterprise(enterprise: str, body: EnterpriseChange, deps: Deps, caller: Writer) -> Response:
+    await visible_enterprise(deps, caller, enterprise)
+    return json_answer(await registry.change_enterprise(deps.database, enterprise, changes_of(body), caller.actor))
+
+
+@router.get("/gateways", operation_id="listGateways", response_model=Listed[GatewayOut])
+async def list_gateways(
+    deps: Deps,
+    caller: Reader,
+    request: Request,
+    enterprise: Text = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+    asked: AskedFormat = None,
+) -> Response:
+    seen = sight(caller)
+    page = await registry.list_gateways(
+        deps.database,
+        scope=seen.scope,
+        only=seen.only,
+        enterprise_id=enterprise,
+        limit=limit,
+        after=key_of(cursor),
+    )
+    return listed(request, page.items, page.next, asked, "gateways")
+
+
+@router.post("/gateways", operation_id="createGateway", status_code=201, response_model=GatewaySecretOut)
+async def create_gateway(body: GatewayIn, deps: Deps, caller: Writer) -> Response:
+    """The answer holds the secret, this once. The broker lets the gateway in before the answer comes."""
+    async with deps.database.engine.begin() as connection:
+        made, secret = await registry.create_gateway(connection, body.model_dump(), caller.actor)
+        if deps.accounts is not None:
+            await deps.accounts.put(body.id, secret)
+    return json_answer(made | {"secret": secret}, 201, {"Location": f"/api/v1/gateways/{body.id}"})
+
+
+@router.get("/gateways/{gateway}", operation_id="getGateway", response_model=GatewayOut)
+async def get_gateway(gateway: str, deps: Deps, caller: Reader) -> Response:
+    return json_answer(await visible_gateway(deps, caller, gateway))
+
+
+@router.patch("/gateways/{gateway}", operation_id="changeGateway", response_model=GatewayOut)
+async def change_gateway(gateway: str, body: GatewayChange, deps: Deps, caller: Writer) -> Response:
+    """`active: false` shuts the gateway out of every door at once; `true` lets it in with the secret it has."""
+    await visible_gateway(deps, caller, gateway)
+    changes = changes_of(body)
+    async with deps.database.engine.begin() as connection:
+        changed = await registry.change_gateway(connection, gateway, changes, caller.actor)
+        if deps.accounts is not None and "active" in changes:
+            await (deps.accounts.enable if changes["active"] else deps.accounts.disable)(gateway)
+    return json_answer(changed)
+
+
+@router.post("/gateways/{gateway}/secret", operation_id="rotateGatewaySecret", response_model=GatewaySecretOut)
+async def rotate_secret(gateway: str, deps: Deps, caller: Writer) -> Response:
+    """Another secret; the old one is worth nothing from now on."""
+    await visible_gateway(deps, caller, gateway)
+    async with deps.database.engine.begin() as connection:
+        changed, secret = await registry.new_secret(connection, gateway, caller.actor)
+        if deps.accounts is not None:
+            await deps.accounts.put(gateway, secret)
+    return json_answer(changed | {"secret": secret})
+
+
+@router.get("/meters", operation_id="listMeters", response_model=Listed[MeterOut])
+async def list_meters(
+    deps: Deps,
+    caller: Reader,
+    request: Request,
+    enterprise: Text = None,
+    gateway: Text = None,
+    carrier: Text = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+    asked: AskedFormat = None,
+) -> Response:
+    seen = sight(caller)
+    page = await registry.list_meters(
+        deps.database,
+        scope=seen.scope,
+        only=seen.only,
+        enterprise_id=enterprise,
+        gateway_id=gateway,
+        carrier_code=carrier.lower() if carrier else None,
+        limit=limit,
+        after=key_of(cursor, 2),
+    )
+    return listed(request, page.items, page.next, asked, "meters")
+
+
+@router.post("/meters", operation_id="createMeter", status_code=201, response_model=MeterOut)
+async def create_meter(body: MeterIn, deps: Deps, caller: Writer) -> Response:
+    async with deps.database.engine.begin() as connection:
+        made = await registry.create_meter(connection, meter_values(body.model_dump()), caller.actor)
+    return json_answer(made, 201, {"Location": f"/api/v1/meters/{body.enterprise}/{body.code}"})
+
+
+@router.get("/meters/{enterprise}/{code}", operation_id="getMeter", response_model=MeterOut)
+async def get_meter(enterprise: str, code: str, deps: Deps, caller: Reader) -> Response:
+    return json_answer(public(await visible_meter(deps, caller, enterprise, code)))
+
+
+@router.patch("/meters/{enterprise}/{code}", operation_id="changeMeter", response_model=MeterOut)
+async def change_meter(enterprise: str, code: str, body: MeterChange, deps: Deps, caller: Writer) -> Response:
+    """A change of what the figures are made of has the meter's whole history computed again."""
+    await visible_meter(deps, caller, enterprise, code)
+    changes = meter_values(changes_of(body))
+    return json_answer(await registry.change_meter(deps.database, enterprise, code, changes, caller.actor))
+
+
+def meter_values(fields: dict[str, Any]) -> Fields:
+    """Enumerated words as plain text, which is what the table holds."""
+    return {name: str(value) if isinstance(value, StrEnum) else value for name, value in fields.items()}
