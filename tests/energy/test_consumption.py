@@ -190,6 +190,12 @@ def test_what_is_held_before_a_series_makes_the_bridge_to_it_an_estimate() -> No
     assert (amounts(found), found.estimated_us.tolist()) == ([4], [2 * QUARTER_US])
 
 
+def test_what_is_held_at_the_start_of_a_series_makes_the_bridge_over_it_an_estimate() -> None:
+    before, rules, series = Accepted(0, 10.0), a_register(), readings(3, 14, start_us=QUARTER_US)
+    found = spread(series, assess(series, rules, before=before), rules, edges(0, HOUR_US), before=before)
+    assert (amounts(found), found.estimated_us.tolist()) == ([4], [2 * QUARTER_US])
+
+
 def test_a_part_without_an_accepted_reading_hands_on_what_came_before_it() -> None:
     before = Accepted(0, 10.0)
     fell = readings(3, 4, start_us=QUARTER_US)
