@@ -11,18 +11,28 @@ import logging
 import secrets
 import signal
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Coroutine
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+import asyncpg
+import uvicorn
 from prometheus_client import REGISTRY
 
+from app.api.application import create_api
+from app.api.deps import ApiDeps, Health
+from app.rollup.worker import RollupWorker
 from app.settings import PREFIX, Settings
 from app.store.database import Database, open_database
+from app.store.energy import backlog
 from app.store.ingest_registry import StoredRegistry, tell_changes
 from app.store.migrate import require_schema
 from app.store.readings import ReadingLedger
 from energy.interval import SiteCalendar
+from ingest.accounts import BrokerAccounts
+from ingest.http import PATH as READINGS_PATH
+from ingest.http import ReadingsEndpoint
 from ingest.metrics import IngestMetrics
 from ingest.mqtt import BrokerDoor, BrokerLink
 from ingest.pipeline import Limits, Pipeline
@@ -31,7 +41,9 @@ from ingest.validate import Rules
 
 log = logging.getLogger(__name__)
 
-READINGS_PATH = "/api/v1/readings"
+API_BODY_MAX_BYTES = 1 << 20
+HEALTH_WITHIN_S = 5.0
+Part = Coroutine[Any, Any, None]
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -47,9 +59,7 @@ class PortTaken(Exception):
     """The HTTP port cannot be listened on."""
 
 
-async def serve(
-    settings: Settings, roles: frozenset[ServiceRole], *, ready: Callable[[str], None] | None = None
-) -> None:
+async def serve(settings: Settings, roles: frozenset[ServiceRole]) -> None:
     """Run until a stop signal. Raises PortTaken, SchemaMissing or what the database raises when the start fails."""
     stop = asyncio.Event()
     for number in STOP_SIGNALS:
@@ -58,7 +68,7 @@ async def serve(
     try:
         async with open_database(settings.database_url) as database:
             await require_schema(database.engine)
-            await Service(settings, roles, database).run(listener, stop, ready)
+            await Service(settings, roles, database).run(listener, stop)
     finally:
         listener.close()
 
@@ -97,22 +107,25 @@ class Service:
         )
         self._metrics.watch(lambda: self._pipeline.pending_rows, lambda: self._pipeline.oldest_pending_s)
         self._link = self._broker_link()
+        # Both listen on the link before it connects: the broker is told of every topic with the first greeting.
+        self._accounts = None if self._link is None else BrokerAccounts(self._link)
 
-    async def run(self, listener: socket.socket, stop: asyncio.Event, ready: Callable[[str], None] | None) -> None:
+    async def run(self, listener: socket.socket, stop: asyncio.Event) -> None:
+        """Until the stop event is set or a part fails."""
         doors_closed = asyncio.Event()
         try:
             async with asyncio.TaskGroup() as parts:
                 for name, part in self._background(stop, doors_closed).items():
                     parts.create_task(part, name=name)
-                await self._serve_http(listener, stop, ready)
+                await self._serve_http(listener)
                 stop.set()
                 doors_closed.set()
         finally:
             await self._ledger.close()
         log.info("stopped")
 
-    def _background(self, stop: asyncio.Event, doors_closed: asyncio.Event) -> dict[str, Any]:
-        parts: dict[str, Awaitable[None]] = {}
+    def _background(self, stop: asyncio.Event, doors_closed: asyncio.Event) -> dict[str, Part]:
+        parts: dict[str, Part] = {}
         if self._link is not None:
             parts["broker"] = self._link.run(stop)
         if ServiceRole.INGEST in self._roles:
@@ -124,6 +137,61 @@ class Service:
         if ServiceRole.WORKER in self._roles:
             parts["rollup"] = RollupWorker(self._database, self._calendar).run(stop)
         return parts
+
+    async def _serve_http(self, listener: socket.socket) -> None:
+        """The HTTP server, until it is told to stop by the same signals as we are."""
+        config = uvicorn.Config(
+            self._application(),
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=20,
+        )
+        host, port = listener.getsockname()[:2]
+        log.info("listening", extra={"address": f"http://{host}:{port}", "roles": sorted(self._roles)})
+        await uvicorn.Server(config).serve(sockets=[listener])
+
+    def _application(self) -> Any:
+        """The API with the readings door ahead of it: a gateway's message never meets the router."""
+        deps = ApiDeps(
+            database=self._database,
+            calendar=self._calendar,
+            health=self,
+            accounts=self._accounts,
+            metrics=REGISTRY,
+            body_max_bytes=min(self._settings.http_body_max_bytes, API_BODY_MAX_BYTES),
+            clock=lambda: datetime.now(UTC),
+        )
+        api = create_api(deps, only_health=ServiceRole.API not in self._roles)
+        if ServiceRole.INGEST not in self._roles:
+            return api
+        door = ReadingsEndpoint(
+            self._pipeline, metrics=self._metrics, body_max_bytes=self._settings.http_body_max_bytes
+        )
+
+        async def either(scope: Any, receive: Any, send: Any) -> None:
+            chosen = door if scope["type"] == "http" and scope["path"] == READINGS_PATH else api
+            await chosen(scope, receive, send)
+
+        return either
+
+    async def health(self) -> Health:
+        """See `app.api.deps.HealthSource`."""
+        try:
+            async with asyncio.timeout(HEALTH_WITHIN_S):
+                waiting = await backlog(self._database.pool)
+            rows, age_s, answers = waiting.rows, waiting.age_s, True
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            rows, age_s, answers = None, None, False
+        return Health(
+            database=answers,
+            broker=None if self._link is None else self._link.connected,
+            backlog_rows=rows,
+            backlog_age_s=age_s,
+            pending_readings=self._pipeline.pending_rows,
+            pending_age_s=self._pipeline.oldest_pending_s,
+        )
 
     def _broker_link(self) -> BrokerLink | None:
         """One connection for the door and for gateway accounts. A process without the door leaves no session behind."""

@@ -30,8 +30,10 @@ from energy.tce import Basis
 
 router = APIRouter(tags=["energy"])
 
-Bound = Annotated[
-    str, Query(max_length=64, description="RFC 3339 with an offset, or a local 2026, 2026-11, 2026-11-23.")
+BOUND = "RFC 3339 with an offset, or a local 2026, 2026-11, 2026-11-23."
+Bound = Annotated[str, Query(max_length=64, description=BOUND)]
+Moment = Annotated[
+    str | None, Query(max_length=64, description=f"A moment of the month and year wanted; else now. {BOUND}")
 ]
 
 
@@ -156,9 +158,7 @@ async def get_overview(
     deps: Deps,
     caller: Reader,
     basis: Basis = Basis.EQUIVALENT,
-    at: Annotated[
-        str | None, Query(max_length=64, description="A moment of the month and year; now without it.")
-    ] = None,
+    at: Moment = None,
 ) -> Response:
     """A region with all below it: the month and the year of a moment, and how its gateways are."""
     region = await visible_region(deps, caller, code)

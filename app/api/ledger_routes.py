@@ -13,6 +13,7 @@ from app.api.deps import Deps
 from app.api.problems import BadQuery
 from app.api.schemas import AuditOut, CarrierInfoOut, FactorOut, Listed, ReadingOut, RejectionOut, RevisionOut
 from app.store import listings
+from app.store.registry import Fields
 from energy.interval import from_us, parse_range_bound
 
 router = APIRouter(tags=["ledger"])
@@ -108,7 +109,7 @@ async def list_factors(
     return listed(request, shown, None, asked, "factors")
 
 
-def _is_visible(row: listings.Fields, scope: str, role: str) -> bool:
+def _is_visible(row: Fields, scope: str, role: str) -> bool:
     """An enterprise's own factors are that enterprise's business; the others are everybody's."""
     return row["enterprise"] is None or role != "enterprise" or row["enterprise"] == scope
 
