@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
@@ -102,6 +103,32 @@ def serve(
     except ExceptionGroup as group:
         logging.getLogger("tcewatch").critical("a part of the service failed", exc_info=group)
         raise fail(f"a part of the service failed: {'; '.join(map(repr, group.exceptions))}") from group
+
+
+@token_app.command("create")
+def token_create(
+    role: Annotated[str, typer.Option(help="admin, supervisor or enterprise.")],
+    scope: Annotated[str, typer.Option(help="A region's code such as 4453, or an enterprise's id.")],
+    name: Annotated[str, typer.Option(help="Whose token it is.")],
+    expires_days: Annotated[int | None, typer.Option(min=1, help="Days until it is worth nothing.")] = None,
+) -> None:
+    """Make a token and print it, this once."""
+    settings = settings_or_exit()
+    typer.echo(run(settings, made_token(settings, role, scope, name, expires_days)))
+
+
+async def made_token(settings: Settings, role: str, scope: str, name: str, expires_days: int | None) -> str:
+    from app.store.access import ScopeUnknown, TokenRole, create_token
+    from app.store.database import open_database
+
+    if role not in list(TokenRole):
+        raise fail(f"--role {role}: choose from {', '.join(TokenRole)}", WRONG_USE)
+    expires_at = None if expires_days is None else datetime.now(UTC) + timedelta(days=expires_days)
+    async with open_database(settings.database_url, pool_size=1) as database:
+        try:
+            return await create_token(database, role=role, scope=scope, name=name, expires_at=expires_at)
+        except ScopeUnknown as error:
+            raise fail(f"--scope: {error}", WRONG_USE) from error
 
 
 @app.command()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
 import logging
 import math
@@ -29,6 +31,8 @@ Send = Callable[[Event], Awaitable[None]]
 
 PATH = "/api/v1/readings"
 FULL_RETRY_S = 1.0
+FORGOTTEN_MAX_BYTES = 64 << 20
+FORGOTTEN_WITHIN_S = 10.0
 REQUESTS_PER_GATEWAY = 256
 """Requests of one gateway that may wait at once; one that opens more is turned away before the others suffer."""
 
@@ -67,6 +71,28 @@ def unavailable(retry_after_s: float) -> Problem:
     )
 
 
+class Hearing:
+    """The sender's side of a request. Somebody who is still sending does not read the answer, and closing on them would
+    throw it away: so what is left is heard out, up to a bound, and forgotten.
+    """
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._over = False
+
+    async def __call__(self) -> Event:
+        event = await self._receive()
+        self._over = event["type"] == "http.disconnect" or not event.get("more_body", False)
+        return event
+
+    async def out(self) -> None:
+        left = FORGOTTEN_MAX_BYTES
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FORGOTTEN_WITHIN_S):
+                while not self._over and left > 0:
+                    left -= len((await self()).get("body", b""))
+
+
 class ReadingsEndpoint:
     """ASGI application for exactly one path. The receipt of a request is sent after its readings are committed."""
 
@@ -85,9 +111,11 @@ class ReadingsEndpoint:
         self._waiting: Tally[str] = Tally()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        hearing = Hearing(receive)
         try:
-            receipt = await self._take(scope, receive)
+            receipt = await self._take(scope, hearing)
         except Problem as problem:
+            await hearing.out()
             await _send_problem(send, problem)
         except Hangup:
             return

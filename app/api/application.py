@@ -15,7 +15,7 @@ from starlette.responses import Response
 from app.api import energy_routes, health_routes, ledger_routes, problems, registry_routes
 from app.api.deps import ApiDeps
 from app.api.schemas import ProblemOut
-from ingest.http import OPENAPI_PATH, PATH
+from ingest.http import OPENAPI_PATH, PATH, Hearing
 
 PREFIX = "/api/v1"
 VERSION = "1.0.0"
@@ -50,6 +50,7 @@ def _frame(
     async def frame(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
         request.state.request_id = str(uuid.uuid4())
         if request.method not in BODYLESS and not _fits(request, body_max_bytes):
+            await Hearing(request.receive).out()
             code, title, title_zh = problems.STATUS_CODES[413]
             shown = title_zh if problems.wants_chinese(request) else title
             return problems.problem(

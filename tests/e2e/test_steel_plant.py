@@ -38,8 +38,9 @@ def plant(database_url: str, broker_url: str, tmp_path: Path) -> Iterator[Plant]
     env = {"TCEWATCH_DATABASE_URL": database_url, "TCEWATCH_MQTT_URL": broker_url, "TCEWATCH_TIMEZONE": ZONE}
     service = Service(env, tmp_path / "service.log")
     service.start()
-    yield register(service, env)
-    assert service.stop() == 0, service.log()
+    plant = register(service, env)
+    yield plant
+    plant.close()
 
 
 def replay_command(plant: Plant, gateway: str, *options: str) -> list[str]:
