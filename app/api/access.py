@@ -16,7 +16,7 @@ from app.api.deps import ApiDeps, Deps
 from app.api.problems import Forbidden, NoToken
 from app.store import registry
 from app.store.access import Caller, TokenRole, caller_of, note_refusal
-from app.store.registry import Fields, NotThere
+from app.store.registry import Fields, NotThere, WrongField
 
 bearer = HTTPBearer(scheme_name="token", description="A token from `tcewatch token create`.", auto_error=False)
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Security(bearer)]
@@ -99,6 +99,22 @@ async def visible_region(deps: ApiDeps, caller: Caller, code: str) -> Fields:
     except NotThere:
         pass
     raise await hidden(deps, caller, "region", code)
+
+
+async def require_enterprise(deps: ApiDeps, caller: Caller, key: str) -> None:
+    """An enterprise named in a body. Raises WrongField, the same for an unknown one and for one not the caller's."""
+    try:
+        await visible_enterprise(deps, caller, key)
+    except NotThere as error:
+        raise WrongField("enterprise", f"there is no enterprise {key!r}") from error
+
+
+async def require_region(deps: ApiDeps, caller: Caller, code: str) -> None:
+    """A region named in a body. Raises WrongField, the same for an unknown one and for one not the caller's."""
+    try:
+        await visible_region(deps, caller, code)
+    except NotThere as error:
+        raise WrongField("region", f"there is no region {code!r}") from error
 
 
 async def hidden(deps: ApiDeps, caller: Caller, kind: str, key: str) -> NotThere:

@@ -9,7 +9,7 @@ import hashlib
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any
@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import msgspec
 import xlsxwriter
 from fastapi import Query, Request
+from pydantic import BaseModel
 from starlette.responses import Response
 
 from app.api.problems import BadCursor
@@ -105,9 +106,17 @@ def format_of(request: Request, asked: Format | None) -> Format:
 
 
 def listed(
-    request: Request, items: Sequence[Mapping[str, Any]], following: str | None, asked: Format | None, name: str
+    request: Request,
+    items: Sequence[Mapping[str, Any]],
+    following: str | None,
+    asked: Format | None,
+    name: str,
+    model: type[BaseModel],
 ) -> Response:
-    """A list in the wished format. A table carries its cursor in the Link header, JSON in `next` as well."""
+    """A list in the wished format. A table carries its cursor in the Link header, JSON in `next` as well.
+
+    The columns of a table are the fields of `model`, so that an empty one has them too.
+    """
     cursor = cursor_of(following)
     headers = {}
     if cursor is not None:
@@ -115,12 +124,17 @@ def listed(
     chosen = format_of(request, asked)
     if chosen is Format.JSON:
         return json_answer({"items": items, "next": cursor}, headers=headers)
-    return table(items, chosen, name, headers)
+    return table(items, list(model.model_fields), chosen, name, headers)
 
 
-def table(rows: Sequence[Mapping[str, Any]], chosen: Format, name: str, headers: Mapping[str, str]) -> Response:
+def table(
+    rows: Sequence[Mapping[str, Any]],
+    columns: Sequence[str],
+    chosen: Format,
+    name: str,
+    headers: Mapping[str, str],
+) -> Response:
     """Rows as CSV (with a byte-order mark, or Excel misreads Chinese) or as XLSX."""
-    columns = list(dict.fromkeys(column for row in rows for column in row))
     lines = ([cell(row.get(column)) for column in columns] for row in rows)
     body, kind = (
         (_csv(columns, lines), f"{CSV_TYPE}; charset=utf-8")
@@ -135,7 +149,7 @@ def cell(value: Any) -> Any:
     """A value as a cell. Text that a spreadsheet would run as a formula gets an apostrophe in front."""
     if value is None or isinstance(value, bool | int | float | Decimal):
         return value
-    if isinstance(value, datetime):
+    if isinstance(value, date):
         return value.isoformat()
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     return "'" + text if text.startswith(FORMULA_STARTS) else text

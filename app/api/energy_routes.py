@@ -73,7 +73,9 @@ async def get_energy(
     if unchanged(request, tag):
         return Response(status_code=304, headers=headers)
     if chosen is not Format.JSON:
-        return table(list(lines(series, zone)), chosen, f"energy-{enterprise}", headers)
+        rows = list(lines(series, zone))
+        columns = list(dict.fromkeys(column for row in rows for column in row))
+        return table(rows, columns, chosen, f"energy-{enterprise}", headers)
     return json_answer(energy_out(series, zone), headers=headers)
 
 

@@ -13,7 +13,6 @@ from app.api.deps import Deps
 from app.api.problems import BadQuery
 from app.api.schemas import AuditOut, CarrierInfoOut, FactorOut, Listed, ReadingOut, RejectionOut, RevisionOut
 from app.store import listings
-from app.store.registry import Fields
 from energy.interval import from_us, parse_range_bound
 
 router = APIRouter(tags=["ledger"])
@@ -44,7 +43,7 @@ async def list_readings(
     page = await listings.readings(
         deps.database, meter["meter_id"], bounds[0], bounds[1], limit=limit, after=time_key(cursor)
     )
-    return listed(request, page.items, page.next, asked, f"readings-{code}")
+    return listed(request, page.items, page.next, asked, f"readings-{code}", ReadingOut)
 
 
 @router.get(
@@ -63,7 +62,7 @@ async def list_revisions(
     """Values that were replaced, by whom and when."""
     meter = await visible_meter(deps, caller, enterprise, code)
     page = await listings.revisions(deps.database, meter["meter_id"], limit=limit, after=number_key(cursor))
-    return listed(request, page.items, page.next, asked, f"revisions-{code}")
+    return listed(request, page.items, page.next, asked, f"revisions-{code}", RevisionOut)
 
 
 @router.get("/rejections", operation_id="listRejections", response_model=Listed[RejectionOut])
@@ -78,40 +77,42 @@ async def list_rejections(
     cursor: Cursor = None,
     asked: AskedFormat = None,
 ) -> Response:
-    """Readings that were refused, newest first, each with its reason."""
+    """Readings that were refused, newest first, each with its reason; for an admin also those of unknown gateways."""
     seen = sight(caller)
     page = await listings.rejections(
         deps.database,
-        scope=None if caller.may_write else seen.scope,
+        scope=seen.scope,
         only=seen.only,
+        strangers=caller.may_write,
         gateway_id=gateway,
         code=code,
         raw=raw,
         limit=limit,
         after=number_key(cursor),
     )
-    return listed(request, page.items, page.next, asked, "rejections")
+    return listed(request, page.items, page.next, asked, "rejections", RejectionOut)
 
 
 @router.get("/carriers", operation_id="listCarriers", response_model=Listed[CarrierInfoOut])
 async def list_carriers(deps: Deps, caller: Reader, request: Request, asked: AskedFormat = None) -> Response:
     """Energy carriers and media, each with the unit its quantities are in."""
-    return listed(request, await listings.carriers(deps.database), None, asked, "carriers")
+    return listed(request, await listings.carriers(deps.database), None, asked, "carriers", CarrierInfoOut)
 
 
 @router.get("/factors", operation_id="listFactors", response_model=Listed[FactorOut])
 async def list_factors(
     deps: Deps, caller: Reader, request: Request, carrier: Text = None, asked: AskedFormat = None
 ) -> Response:
-    """Dated coefficients with their source: coal equivalent on both bases, and CO2."""
-    found = await listings.factors(deps.database, carrier_code=carrier.lower() if carrier else None)
-    shown = [row | {"value": number(row["value"])} for row in found if _is_visible(row, caller.scope, caller.role)]
-    return listed(request, shown, None, asked, "factors")
+    """Dated coefficients with their source: coal equivalent on both bases, and CO2.
 
-
-def _is_visible(row: Fields, scope: str, role: str) -> bool:
-    """An enterprise's own factors are that enterprise's business; the others are everybody's."""
-    return row["enterprise"] is None or role != "enterprise" or row["enterprise"] == scope
+    An enterprise's own factors are seen by those who see the enterprise, the others by everybody.
+    """
+    seen = sight(caller)
+    found = await listings.factors(
+        deps.database, scope=seen.scope, only=seen.only, carrier_code=carrier.lower() if carrier else None
+    )
+    shown = [row | {"value": number(row["value"])} for row in found]
+    return listed(request, shown, None, asked, "factors", FactorOut)
 
 
 @router.get("/audit", operation_id="listAudit", response_model=Listed[AuditOut])
@@ -127,4 +128,4 @@ async def list_audit(
 ) -> Response:
     """Who did what, newest first; also who asked for what was not theirs to see."""
     page = await listings.trail(deps.database, kind=object_kind, key=object_id, limit=limit, after=number_key(cursor))
-    return listed(request, page.items, page.next, asked, "audit")
+    return listed(request, page.items, page.next, asked, "audit", AuditOut)

@@ -105,7 +105,7 @@ def problem(
 
 
 def wants_chinese(request: Request) -> bool:
-    """zh unless English is asked for before it: the service's home is a Chinese city, programs get English by name."""
+    """Whether Chinese stands before English in what the caller accepts; who accepts nothing by name gets English."""
     accepted = [part.split(";")[0].strip().lower() for part in request.headers.get("accept-language", "en").split(",")]
     first = next((word for word in accepted if word.startswith(("zh", "en"))), "en")
     return first.startswith("zh")
@@ -129,7 +129,23 @@ async def _known(request: Request, error: Exception) -> Response:
     if status == 503:
         headers = {"Retry-After": "5"}
     title = title_zh if wants_chinese(request) else title
-    return problem(request, status, code, title, str(error) or title, headers=headers)
+    errors = [_pointed(error, code)] if isinstance(error, AT_ONE_FIELD) else None
+    return problem(request, status, code, title, str(error) or title, errors=errors, headers=headers)
+
+
+AT_ONE_FIELD = (WrongField, WrongCreditCode, UnitMismatch)
+
+
+def _pointed(error: Exception, code: str) -> Mapping[str, Any]:
+    """Where in the body the fault is, in the shape validation errors have."""
+    match error:
+        case WrongField():
+            field, why = error.field, error.why
+        case WrongCreditCode():
+            field, why = "id", error.why
+        case _:
+            field, why = "unit", str(error)
+    return {"pointer": f"/body/{field}", "code": code, "detail": why}
 
 
 async def _invalid(request: Request, error: Exception) -> Response:

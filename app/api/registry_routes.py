@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
@@ -13,6 +13,8 @@ from app.api.access import (
     Reader,
     Sight,
     Writer,
+    require_enterprise,
+    require_region,
     sight,
     visible_enterprise,
     visible_gateway,
@@ -24,21 +26,20 @@ from app.api.deps import ApiDeps, Deps
 from app.api.problems import BadCursor
 from app.api.schemas import (
     EnterpriseChange,
-    EnterpriseIn,
+    EnterpriseListed,
     EnterpriseOut,
     GatewayChange,
-    GatewayIn,
     GatewayOut,
     GatewaySecretOut,
     Listed,
     MeterChange,
-    MeterIn,
     MeterOut,
     RegionOut,
     changes_of,
 )
 from app.store import registry
 from app.store.energy import enterprise_totals
+from app.store.entries import EnterpriseIn, GatewayIn, MeterIn, values_of
 from app.store.registry import Fields, public
 from energy.interval import Level
 from energy.tce import Basis
@@ -61,7 +62,7 @@ async def list_regions(deps: Deps, caller: Reader, request: Request, asked: Aske
     """The regions of the caller's subtree, parents first."""
     seen = sight(caller)
     found = await registry.regions(deps.database, seen.scope) if seen.scope is not None else []
-    return listed(request, found, None, asked, "regions")
+    return listed(request, found, None, asked, "regions", RegionOut)
 
 
 @router.get("/regions/{code}", operation_id="getRegion", response_model=RegionOut)
@@ -69,7 +70,7 @@ async def get_region(code: str, deps: Deps, caller: Reader) -> Response:
     return json_answer(await visible_region(deps, caller, code))
 
 
-@router.get("/enterprises", operation_id="listEnterprises", response_model=Listed[EnterpriseOut])
+@router.get("/enterprises", operation_id="listEnterprises", response_model=Listed[EnterpriseListed])
 async def list_enterprises(
     deps: Deps,
     caller: Reader,
@@ -97,7 +98,7 @@ async def list_enterprises(
             after=key_of(cursor, 2 if sort is EnterpriseSort.NAME else 1),
         )
         items, following = page.items, page.next
-    return listed(request, items, following, asked, "enterprises")
+    return listed(request, items, following, asked, "enterprises", EnterpriseListed)
 
 
 async def _by_tce(
@@ -136,8 +137,9 @@ async def _by_tce(
 
 @router.post("/enterprises", operation_id="createEnterprise", status_code=201, response_model=EnterpriseOut)
 async def create_enterprise(body: EnterpriseIn, deps: Deps, caller: Writer) -> Response:
+    await require_region(deps, caller, body.region)
     async with deps.database.engine.begin() as connection:
-        made = await registry.create_enterprise(connection, body.model_dump(), caller.actor)
+        made = await registry.create_enterprise(connection, values_of(body), caller.actor)
     return json_answer(made, 201, {"Location": f"/api/v1/enterprises/{body.id}"})
 
 
@@ -149,6 +151,8 @@ async def get_enterprise(enterprise: str, deps: Deps, caller: Reader) -> Respons
 @router.patch("/enterprises/{enterprise}", operation_id="changeEnterprise", response_model=EnterpriseOut)
 async def change_enterprise(enterprise: str, body: EnterpriseChange, deps: Deps, caller: Writer) -> Response:
     await visible_enterprise(deps, caller, enterprise)
+    if body.region is not None:
+        await require_region(deps, caller, body.region)
     return json_answer(await registry.change_enterprise(deps.database, enterprise, changes_of(body), caller.actor))
 
 
@@ -171,14 +175,15 @@ async def list_gateways(
         limit=limit,
         after=key_of(cursor),
     )
-    return listed(request, page.items, page.next, asked, "gateways")
+    return listed(request, page.items, page.next, asked, "gateways", GatewayOut)
 
 
 @router.post("/gateways", operation_id="createGateway", status_code=201, response_model=GatewaySecretOut)
 async def create_gateway(body: GatewayIn, deps: Deps, caller: Writer) -> Response:
     """The answer holds the secret, this once. The broker lets the gateway in before the answer comes."""
+    await require_enterprise(deps, caller, body.enterprise)
     async with deps.database.engine.begin() as connection:
-        made, secret = await registry.create_gateway(connection, body.model_dump(), caller.actor)
+        made, secret = await registry.create_gateway(connection, values_of(body), caller.actor)
         if deps.accounts is not None:
             await deps.accounts.put(body.id, secret)
     return json_answer(made | {"secret": secret}, 201, {"Location": f"/api/v1/gateways/{body.id}"})
@@ -235,13 +240,14 @@ async def list_meters(
         limit=limit,
         after=key_of(cursor, 2),
     )
-    return listed(request, page.items, page.next, asked, "meters")
+    return listed(request, page.items, page.next, asked, "meters", MeterOut)
 
 
 @router.post("/meters", operation_id="createMeter", status_code=201, response_model=MeterOut)
 async def create_meter(body: MeterIn, deps: Deps, caller: Writer) -> Response:
+    await require_enterprise(deps, caller, body.enterprise)
     async with deps.database.engine.begin() as connection:
-        made = await registry.create_meter(connection, meter_values(body.model_dump()), caller.actor)
+        made = await registry.create_meter(connection, values_of(body), caller.actor)
     return json_answer(made, 201, {"Location": f"/api/v1/meters/{body.enterprise}/{body.code}"})
 
 
@@ -254,10 +260,5 @@ async def get_meter(enterprise: str, code: str, deps: Deps, caller: Reader) -> R
 async def change_meter(enterprise: str, code: str, body: MeterChange, deps: Deps, caller: Writer) -> Response:
     """A change of what the figures are made of has the meter's whole history computed again."""
     await visible_meter(deps, caller, enterprise, code)
-    changes = meter_values(changes_of(body))
-    return json_answer(await registry.change_meter(deps.database, enterprise, code, changes, caller.actor))
-
-
-def meter_values(fields: dict[str, Any]) -> Fields:
-    """Enumerated words as plain text, which is what the table holds."""
-    return {name: str(value) if isinstance(value, StrEnum) else value for name, value in fields.items()}
+    changed = await registry.change_meter(deps.database, enterprise, code, changes_of(body), caller.actor)
+    return json_answer(changed)

@@ -1,14 +1,29 @@
-"""The bodies of requests and answers, as the API document describes them. Unknown fields are refused, never ignored."""
+"""The bodies of changes and answers, as the API document describes them. What is created: `app.store.entries`."""
 
 from __future__ import annotations
 
-import math
 from datetime import date, datetime
-from decimal import Decimal
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field
 
+from app.store.entries import (
+    AccuracyClass,
+    Body,
+    CarrierCode,
+    Contact,
+    EnterpriseIn,
+    Industry,
+    IntervalS,
+    LevelWord,
+    MeterFields,
+    Multiplier,
+    Name,
+    Positive,
+    RegionCode,
+    UnitWord,
+    plain_words,
+)
 from energy.interval import Level
 from energy.reading import Kind, Role
 from energy.rollup import Status
@@ -16,55 +31,13 @@ from energy.tce import Basis
 
 T = TypeVar("T")
 
-LevelWord = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
-Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
-CreditCode = Annotated[str, StringConstraints(max_length=64, pattern=r"^[^\x00]*$")]
-CarrierCode = Annotated[str, StringConstraints(to_lower=True, max_length=64, pattern=r"^[A-Za-z0-9_]+$")]
-RegionCode = Annotated[str, StringConstraints(pattern=r"^\d{2,12}$")]
-
-
-def _finite(value: float) -> float:
-    if not math.isfinite(value):
-        raise ValueError("must be a finite number")
-    return value
-
-
-Positive = Annotated[float, Field(gt=0), AfterValidator(_finite)]
-
-
-class Body(BaseModel):
-    """A request body."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
-class Contact(Body):
-    name: Name
-    email: Annotated[str, StringConstraints(pattern=r"^[^@\s\x00]+@[^@\s\x00]+$", max_length=254)]
-    language: Literal["zh-CN", "en"] = "zh-CN"
-
-
-class EnterpriseIn(Body):
-    id: CreditCode = Field(description="18-character unified social credit code; the check character is verified.")
-    name: Name
-    region: RegionCode
-    industry: Annotated[str, StringConstraints(pattern=r"^[0-9A-Z]{1,6}$")] = Field(description="GB/T 4754-2017.")
-    contacts: list[Contact] = Field(default_factory=list, max_length=50)
-    flags: list[LevelWord] = Field(default_factory=list, max_length=50)
-
 
 class EnterpriseChange(Body):
     name: Name | None = None
     region: RegionCode | None = None
-    industry: Annotated[str, StringConstraints(pattern=r"^[0-9A-Z]{1,6}$")] | None = None
+    industry: Industry | None = None
     contacts: list[Contact] | None = Field(default=None, max_length=50)
     flags: list[LevelWord] | None = Field(default=None, max_length=50)
-
-
-class GatewayIn(Body):
-    id: LevelWord = Field(description="Also its user name and client id at the broker, and its level in topics.")
-    enterprise: CreditCode
-    name: Name
 
 
 class GatewayChange(Body):
@@ -72,40 +45,19 @@ class GatewayChange(Body):
     active: bool | None = Field(default=None, description="false shuts the gateway out at once.")
 
 
-class MeterFields(Body):
-    name: Name
-    gateway: LevelWord
-    carrier: CarrierCode
-    kind: Kind = Kind.REGISTER
-    unit: Annotated[str, StringConstraints(min_length=1, max_length=20)]
-    multiplier: Annotated[Decimal, Field(gt=0, le=Decimal("1e9"), max_digits=18)] = Decimal(1)
-    rolls_over_at: Positive | None = None
-    expected_interval_s: Annotated[int, Field(ge=1, le=2_678_400)] = 900
-    max_rate_per_h: Positive | None = None
-    role: Role
-    level: Literal[1, 2, 3] = 1
-    accuracy_class: Annotated[str, StringConstraints(max_length=20)] | None = None
-    calibrated_until: date | None = None
-
-
-class MeterIn(MeterFields):
-    enterprise: CreditCode
-    code: LevelWord
-
-
 class MeterChange(Body):
     name: Name | None = None
     gateway: LevelWord | None = None
     carrier: CarrierCode | None = None
     kind: Kind | None = None
-    unit: Annotated[str, StringConstraints(min_length=1, max_length=20)] | None = None
-    multiplier: Annotated[Decimal, Field(gt=0, le=Decimal("1e9"), max_digits=18)] | None = None
+    unit: UnitWord | None = None
+    multiplier: Multiplier | None = None
     rolls_over_at: Positive | None = None
-    expected_interval_s: Annotated[int, Field(ge=1, le=2_678_400)] | None = None
+    expected_interval_s: IntervalS | None = None
     max_rate_per_h: Positive | None = None
     role: Role | None = None
     level: Literal[1, 2, 3] | None = None
-    accuracy_class: Annotated[str, StringConstraints(max_length=20)] | None = None
+    accuracy_class: AccuracyClass | None = None
     calibrated_until: date | None = None
     active: bool | None = None
 
@@ -116,7 +68,7 @@ MAY_BE_EMPTIED = frozenset({"rolls_over_at", "max_rate_per_h", "accuracy_class",
 
 def changes_of(body: Body) -> dict[str, Any]:
     """What a change names. A null counts where the field may be empty."""
-    named = body.model_dump(exclude_unset=True)
+    named = plain_words(body.model_dump(exclude_unset=True))
     return {name: value for name, value in named.items() if value is not None or name in MAY_BE_EMPTIED}
 
 
@@ -136,6 +88,11 @@ class EnterpriseOut(EnterpriseIn):
     model_config = ConfigDict(extra="ignore")
     created_at: datetime
     updated_at: datetime
+
+
+class EnterpriseListed(EnterpriseOut):
+    tce: float | None = Field(default=None, description="Of the running year; only with `sort=-tce`.")
+    coverage: float | None = Field(default=None, description="Of the running year; only with `sort=-tce`.")
 
 
 class GatewayOut(BaseModel):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, literal_column, null, select, text
+from sqlalchemy import ColumnElement, Select, and_, literal_column, null, or_, select, text
 
 from app.store.database import Database
 from app.store.registry import Fields, Page
@@ -89,6 +89,7 @@ async def rejections(
     *,
     scope: str | None,
     only: str | None,
+    strangers: bool,
     gateway_id: str | None,
     code: str | None,
     raw: bool,
@@ -97,7 +98,7 @@ async def rejections(
 ) -> Page:
     """Refused readings, newest first, with the message they came in; `raw` adds its bytes in base64.
 
-    A gateway that is in no registry belongs to nobody: only a caller without a scope sees its messages.
+    A gateway that is in no registry belongs to nobody: its messages are shown where `strangers` is asked for.
     """
     bytes_as_sent: ColumnElement[Any] = rejected_message.c.raw if raw else null()
     query = (
@@ -121,11 +122,9 @@ async def rejections(
         .join_from(rejected_reading, rejected_message)
         .order_by(rejected_reading.c.rejected_id.desc())
     )
-    if scope is not None or only is not None:
-        query = query.join(gateway, gateway.c.id == rejected_message.c.gateway).join(enterprise)
-        query = query.where(
-            enterprise.c.region.startswith(scope, autoescape=True) if scope is not None else enterprise.c.id == only
-        )
+    query = query.outerjoin(gateway, gateway.c.id == rejected_message.c.gateway).outerjoin(enterprise)
+    seen = _seen(scope, only)
+    query = query.where(or_(seen, gateway.c.id.is_(None)) if strangers else seen)
     for column, wanted in ((rejected_message.c.gateway, gateway_id), (rejected_reading.c.code, code)):
         if wanted is not None:
             query = query.where(column == wanted)
@@ -143,8 +142,11 @@ async def carriers(database: Database) -> Sequence[Fields]:
         return [dict(row._mapping) for row in await connection.execute(select(carrier).order_by(carrier.c.code))]
 
 
-async def factors(database: Database, *, carrier_code: str | None) -> Sequence[Fields]:
+async def factors(
+    database: Database, *, scope: str | None, only: str | None, carrier_code: str | None
+) -> Sequence[Fields]:
     """All dated coefficients: coal equivalent on both bases, and CO2, each with its source."""
+    seen = select(enterprise.c.id).where(_seen(scope, only))
     tce = select(
         literal_column("'coal_equivalent'").label("kind"),
         coal_factor.c.factor_id,
@@ -181,7 +183,8 @@ async def factors(database: Database, *, carrier_code: str | None) -> Sequence[F
     found: list[Fields] = []
     async with database.engine.connect() as connection:
         for query, table in ((tce, coal_factor), (co2, co2_factor)):
-            ordered = query.order_by(table.c.carrier, literal_column("basis_or_dataset"), table.c.valid_from)
+            mine = query.where(or_(table.c.enterprise.is_(None), table.c.enterprise.in_(seen)))
+            ordered = mine.order_by(table.c.carrier, literal_column("basis_or_dataset"), table.c.valid_from)
             found += [dict(row._mapping) for row in await connection.execute(ordered)]
     return found
 
@@ -195,6 +198,11 @@ async def trail(database: Database, *, kind: str | None, key: str | None, limit:
     if after is not None:
         query = query.where(audit.c.audit_id < after)
     return await _page(database, query, limit, lambda row: str(row["audit_id"]))
+
+
+def _seen(scope: str | None, only: str | None) -> ColumnElement[bool]:
+    """Whether an enterprise lies in a region's subtree, or is the single one."""
+    return enterprise.c.region.startswith(scope, autoescape=True) if scope is not None else enterprise.c.id == only
 
 
 async def _page(database: Database, query: Select[Any], limit: int, key_of: Any) -> Page:

@@ -1,0 +1,93 @@
+"""What an enterprise, a gateway and a meter must look like to be entered: one rule for the API and for imported files.
+
+Unknown fields are refused, never ignored.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import date
+from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+from energy.reading import Kind, Role
+
+LevelWord = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
+CreditCode = Annotated[str, StringConstraints(max_length=64, pattern=r"^[^\x00]*$")]
+CarrierCode = Annotated[str, StringConstraints(to_lower=True, max_length=64, pattern=r"^[A-Za-z0-9_]+$")]
+RegionCode = Annotated[str, StringConstraints(pattern=r"^\d{2,12}$")]
+Industry = Annotated[str, StringConstraints(pattern=r"^[0-9A-Z]{1,6}$")]
+UnitWord = Annotated[str, StringConstraints(min_length=1, max_length=20, pattern=r"^[^\x00]*$")]
+AccuracyClass = Annotated[str, StringConstraints(max_length=20, pattern=r"^[^\x00]*$")]
+Multiplier = Annotated[Decimal, Field(gt=0, le=Decimal("1e9"), max_digits=18)]
+IntervalS = Annotated[int, Field(ge=1, le=2_678_400)]
+
+
+def _finite(value: float) -> float:
+    if not math.isfinite(value):
+        raise ValueError("must be a finite number")
+    return value
+
+
+Positive = Annotated[float, Field(gt=0), AfterValidator(_finite)]
+
+
+class Body(BaseModel):
+    """Fields somebody sends us."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Contact(Body):
+    name: Name
+    email: Annotated[str, StringConstraints(pattern=r"^[^@\s\x00]+@[^@\s\x00]+$", max_length=254)]
+    language: Literal["zh-CN", "en"] = "zh-CN"
+
+
+class EnterpriseIn(Body):
+    id: CreditCode = Field(description="18-character unified social credit code; the check character is verified.")
+    name: Name
+    region: RegionCode
+    industry: Industry = Field(description="GB/T 4754-2017.")
+    contacts: list[Contact] = Field(default_factory=list, max_length=50)
+    flags: list[LevelWord] = Field(default_factory=list, max_length=50)
+
+
+class GatewayIn(Body):
+    id: LevelWord = Field(description="Also its user name and client id at the broker, and its level in topics.")
+    enterprise: CreditCode
+    name: Name
+
+
+class MeterFields(Body):
+    name: Name
+    gateway: LevelWord
+    carrier: CarrierCode
+    kind: Kind = Kind.REGISTER
+    unit: UnitWord
+    multiplier: Multiplier = Decimal(1)
+    rolls_over_at: Positive | None = None
+    expected_interval_s: IntervalS = 900
+    max_rate_per_h: Positive | None = None
+    role: Role
+    level: Literal[1, 2, 3] = 1
+    accuracy_class: AccuracyClass | None = None
+    calibrated_until: date | None = None
+
+
+class MeterIn(MeterFields):
+    enterprise: CreditCode
+    code: LevelWord
+
+
+def values_of(body: Body) -> dict[str, Any]:
+    """The fields as the tables hold them: enumerated words are plain text there."""
+    return plain_words(body.model_dump())
+
+
+def plain_words(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: str(value) if isinstance(value, StrEnum) else value for name, value in fields.items()}
