@@ -131,6 +131,38 @@ async def made_token(settings: Settings, role: str, scope: str, name: str, expir
             raise fail(f"--scope: {error}", WRONG_USE) from error
 
 
+@app.command("import")
+def import_(
+    kind: Annotated[str, typer.Argument(help="enterprises, gateways, meters or readings.")],
+    file: Annotated[Path, typer.Argument(help="CSV or XLSX; the first row names the columns.", exists=True)],
+) -> None:
+    """Bring in a file: all of its rows, or none and a line for each fault."""
+    settings = settings_or_exit()
+    run(settings, imported(settings, kind, file))
+
+
+FAULTS_SHOWN = 50
+
+
+async def imported(settings: Settings, kind: str, file: Path) -> None:
+    """Prints what came in, or fails with what is wrong with the file."""
+    from app.importing import WrongFile, import_file
+    from app.store.database import open_database
+
+    async with open_database(settings.database_url, pool_size=2) as database:
+        try:
+            done = await import_file(database, settings, kind, file)
+        except WrongFile as error:
+            lines = error.lines[:FAULTS_SHOWN]
+            more = len(error.lines) - len(lines)
+            rest = [f"and {more} more"] if more else []
+            raise fail("\n  ".join([f"nothing of {file} was kept:", *lines, *rest])) from error
+    before = f", {done.known} of them stored before" if done.known else ""
+    typer.echo(f"{done.rows} {done.kind}{before}")
+    for gateway, secret in done.secrets.items():
+        typer.echo(f"{gateway}\t{secret}")
+
+
 @app.command()
 def verify(
     enterprise: Annotated[str | None, typer.Option(help="Only this enterprise (credit code).")] = None,

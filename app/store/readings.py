@@ -231,6 +231,14 @@ class Book:
         return new_value, new_quality
 
 
+class ConflictsFound(Exception):
+    """Rows of a group would replace other values, so nothing of it was kept. Attribute: rows, their places."""
+
+    def __init__(self, rows: Sequence[int]) -> None:
+        self.rows = rows
+        super().__init__(f"{len(rows)} readings contradict what is stored")
+
+
 class ReadingLedger:
     """`ingest.pipeline.ReadingSink` on TimescaleDB, over one connection of its own.
 
@@ -257,6 +265,19 @@ class ReadingLedger:
                 raise
             self._drop_connection()
             raise LedgerUnavailable(str(error) or type(error).__name__) from error
+
+    async def save_whole(self, group: Group) -> Verdicts:
+        """Commit a group if none of its rows conflicts. Raises ConflictsFound, and then nothing of it was kept.
+
+        After that this ledger may hold watermarks of rows that were rolled back: close it and take another.
+        """
+        connection = await self._connected()
+        async with connection.transaction():
+            verdicts = await self._commit(connection, group, look_up_all=True)
+            conflicts = np.flatnonzero(verdicts == Verdict.CONFLICT).tolist()
+            if conflicts:
+                raise ConflictsFound(conflicts)
+        return verdicts
 
     async def close(self) -> None:
         if self._connection is not None and not self._connection.is_closed():
