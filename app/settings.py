@@ -106,4 +106,5 @@ def _line(error: Any) -> str:
     name = str(error["loc"][0]) if error["loc"] else ""
     field = Settings.model_fields.get(name)
     expected = field.description if field else "see the configuration table in the README"
-    return f"{PREFIX}{name.upper()} is {error['input']!r}: {error['msg'].removeprefix('Value error, ')}. It should be: {expected}."
+    found = error["msg"].removeprefix("Value error, ")
+    return f"{PREFIX}{name.upper()} is {error['input']!r}: {found}. It should be: {expected}."

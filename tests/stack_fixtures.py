@@ -7,6 +7,7 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import asyncpg
@@ -44,6 +45,19 @@ def broker_url(stack: Addresses) -> str:
 @pytest.fixture(scope="module")
 def database_url(stack: Addresses) -> Iterator[str]:
     """A fresh database at the newest schema, for one module; dropped afterwards."""
+    with scratch_database(stack) as url:
+        yield url
+
+
+@pytest.fixture
+def own_database_url(stack: Addresses) -> Iterator[str]:
+    """A fresh database for one test alone."""
+    with scratch_database(stack) as url:
+        yield url
+
+
+@contextmanager
+def scratch_database(stack: Addresses) -> Iterator[str]:
     name = f"test_{secrets.token_hex(6)}"
     asyncio.run(_execute(stack.database_url, f"CREATE DATABASE {name}"))
     url = make_url(stack.database_url).set(database=name).render_as_string(hide_password=False)

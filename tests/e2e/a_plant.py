@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -23,11 +26,6 @@ class Plant:
     env: dict[str, str]
     admin: httpx2.Client
     secrets: dict[str, str]
-
-    def close(self) -> None:
-        """Ends the service in its own orderly way and asserts that it left with status 0."""
-        self.admin.close()
-        assert self.service.stop() == 0, self.service.log()
 
     def add_gateway(self, gateway: str) -> str:
         body = {"id": gateway, "enterprise": ENTERPRISE, "name": gateway}
@@ -81,11 +79,19 @@ class Plant:
         return int(httpx2.get(f"{self.service.url}/readyz", timeout=10).json()["backlog"]["rows"])
 
 
-def register(service: Service, env: dict[str, str]) -> Plant:
+@contextmanager
+def running_plant(env: dict[str, str], log: Path) -> Iterator[Plant]:
+    """A service over an empty database with one enterprise in it; at the end it has to leave with status 0."""
+    service = Service(env, log)
+    service.start()
     made = run("token", "create", "--role", "admin", "--scope", "4453", "--name", "tests", env=env)
-    assert made.returncode == 0, made.stderr
-    token = made.stdout.split()[-1]
-    admin = httpx2.Client(base_url=service.url, headers={"Authorization": f"Bearer {token}"}, timeout=60)
-    plant = Plant(service, env, admin, {})
-    plant.post("enterprises", {"id": ENTERPRISE, "name": "示范钢厂", "region": "445302", "industry": "3120"})
-    return plant
+    token = made.stdout.strip()
+    with httpx2.Client(base_url=service.url, headers={"Authorization": f"Bearer {token}"}, timeout=60) as admin:
+        try:
+            assert made.returncode == 0, made.stderr
+            plant = Plant(service, env, admin, {})
+            plant.post("enterprises", {"id": ENTERPRISE, "name": "示范钢厂", "region": "445302", "industry": "3120"})
+            yield plant
+        finally:
+            status = service.stop()
+    assert status == 0, service.log()

@@ -1,7 +1,7 @@
 """The recorded year of a real steel plant, read on its own: what every figure of the replay has to equal.
 
-The file gives the energy of each quarter of an hour by its end, day first, local time without daylight saving. The row of
-00:00 stands at the end of a day and carries that day's date: it is the last quarter of that day.
+The file gives the energy of each quarter of an hour by its end, day first, local time without daylight saving. The row
+of 00:00 stands at the end of a day and carries that day's date: it is the last quarter of that day.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def quarters(file: Path) -> list[tuple[datetime, Decimal]]:
 
 
 def start_of(printed: str) -> datetime:
-    end = datetime.strptime(printed, "%d-%m-%Y %H:%M")
+    end = datetime.strptime(printed, "%d-%m-%Y %H:%M")  # noqa: DTZ007  # local by definition, and only named locally
     if (end.hour, end.minute) == (0, 0):
         end += timedelta(days=1)
     return end - QUARTER

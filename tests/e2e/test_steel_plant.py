@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import subprocess
 from collections.abc import Iterator
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,8 @@ import asyncpg
 import pytest
 
 from app.store.database import plain_url
-from tests.e2e.a_plant import Plant, register
-from tests.e2e.service import COMMAND, Service, run
+from tests.e2e.a_plant import Plant, running_plant
+from tests.e2e.service import COMMAND, run
 from tests.e2e.steel import ZONE, steel_file, sums
 from tests.wait import until
 
@@ -34,13 +36,15 @@ WAYS: dict[str, tuple[str, ...]] = {
 
 
 @pytest.fixture
-def plant(database_url: str, broker_url: str, tmp_path: Path) -> Iterator[Plant]:
-    env = {"TCEWATCH_DATABASE_URL": database_url, "TCEWATCH_MQTT_URL": broker_url, "TCEWATCH_TIMEZONE": ZONE}
-    service = Service(env, tmp_path / "service.log")
-    service.start()
-    plant = register(service, env)
-    yield plant
-    plant.close()
+def plant(own_database_url: str, broker_url: str, tmp_path: Path) -> Iterator[Plant]:
+    env = {
+        "TCEWATCH_DATABASE_URL": own_database_url,
+        "TCEWATCH_MQTT_URL": broker_url,
+        "TCEWATCH_MQTT_CLIENT_ID": f"tcewatch-{secrets.token_hex(4)}",
+        "TCEWATCH_TIMEZONE": ZONE,
+    }
+    with running_plant(env, tmp_path / "service.log") as plant:
+        yield plant
 
 
 def replay_command(plant: Plant, gateway: str, *options: str) -> list[str]:
@@ -54,7 +58,7 @@ def replay_command(plant: Plant, gateway: str, *options: str) -> list[str]:
 def figures(plant: Plant, interval: str, **params: Any) -> dict[str, dict[str, Any]]:
     """All buckets of 2018 by their local name; a year of hours is asked for by the quarter."""
     bounds = ["2018-01-01", "2018-04-01", "2018-07-01", "2018-10-01", "2019-01-01"]
-    pieces = zip(bounds, bounds[1:], strict=False) if interval == "PT1H" else [(bounds[0], bounds[-1])]
+    pieces = pairwise(bounds) if interval == "PT1H" else [(bounds[0], bounds[-1])]
     cut = {"PT1H": 13, "P1D": 10, "P1M": 7, "P1Y": 4}[interval]
     found = [bucket for start, end in pieces for bucket in plant.energy(interval, start, end, **params)]
     return {bucket["start"][:cut]: bucket for bucket in found}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import secrets
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,24 +11,25 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.e2e.a_plant import ENTERPRISE, Plant, register
-from tests.e2e.service import Service, run
+from tests.e2e.a_plant import ENTERPRISE, Plant, running_plant
+from tests.e2e.service import run
 
 READING = {"v": 1, "seq": 1, "ts": "2026-11-01T00:00:00+08:00", "vals": {"E001": 5.0}}
 
 
 @pytest.fixture(scope="module")
 def plant(database_url: str, broker_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
-    env = {"TCEWATCH_DATABASE_URL": database_url, "TCEWATCH_MQTT_URL": broker_url}
-    service = Service(env, tmp_path_factory.mktemp("service") / "log")
-    service.start()
-    plant = register(service, env)
-    for gateway in ("gw-a", "gw-b"):
-        plant.add_gateway(gateway)
-    plant.add_meter("E001", "gw-a")
-    plant.add_meter("E002", "gw-b")
-    yield plant
-    plant.close()
+    env = {
+        "TCEWATCH_DATABASE_URL": database_url,
+        "TCEWATCH_MQTT_URL": broker_url,
+        "TCEWATCH_MQTT_CLIENT_ID": f"tcewatch-{secrets.token_hex(4)}",
+    }
+    with running_plant(env, tmp_path_factory.mktemp("service") / "log") as plant:
+        for gateway in ("gw-a", "gw-b"):
+            plant.add_gateway(gateway)
+        plant.add_meter("E001", "gw-a")
+        plant.add_meter("E002", "gw-b")
+        yield plant
 
 
 def problem(answer: httpx2.Response, status: int, code: str) -> dict[str, object]:
