@@ -134,19 +134,21 @@ async def made_token(settings: Settings, role: str, scope: str, name: str, expir
 @app.command("import")
 def import_(
     kind: Annotated[str, typer.Argument(help="enterprises, gateways, meters or readings.")],
-    file: Annotated[Path, typer.Argument(help="CSV or XLSX; the first row names the columns.", exists=True)],
+    file: Annotated[
+        Path, typer.Argument(help="CSV or XLSX; the first row names the columns.", exists=True, dir_okay=False)
+    ],
 ) -> None:
     """Bring in a file: all of its rows, or none and a line for each fault."""
     settings = settings_or_exit()
     run(settings, imported(settings, kind, file))
 
 
-FAULTS_SHOWN = 50
+FAULTS_SHOWN = 100
 
 
 async def imported(settings: Settings, kind: str, file: Path) -> None:
     """Prints what came in, or fails with what is wrong with the file."""
-    from app.importing import WrongFile, import_file
+    from app.importing import WrongColumns, WrongFile, import_file
     from app.store.database import open_database
 
     async with open_database(settings.database_url, pool_size=2) as database:
@@ -156,7 +158,8 @@ async def imported(settings: Settings, kind: str, file: Path) -> None:
             lines = error.lines[:FAULTS_SHOWN]
             more = len(error.lines) - len(lines)
             rest = [f"and {more} more"] if more else []
-            raise fail("\n  ".join([f"nothing of {file} was kept:", *lines, *rest])) from error
+            status = WRONG_USE if isinstance(error, WrongColumns) else FAILED
+            raise fail("\n  ".join([f"nothing of {file} was kept:", *lines, *rest]), status) from error
     before = f", {done.known} of them stored before" if done.known else ""
     typer.echo(f"{done.rows} {done.kind}{before}")
     for gateway, secret in done.secrets.items():

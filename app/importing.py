@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
+import json
 import re
 import secrets
 import zipfile
@@ -41,11 +42,12 @@ from ingest.batch import Door, Group, ReadingBatch, Received, Verdict
 from ingest.decode import decode
 from ingest.metrics import IngestMetrics
 from ingest.mqtt import BrokerLink
+from ingest.pipeline import LedgerUnavailable
 from ingest.registry import Registry
 from ingest.validate import Rules, Shelf, admit
 from ingest.wire import CSV_TYPE, READINGS_MAX
 
-ACTOR = "import"
+ACTOR = "cli"
 NOBODY = ""
 """Sender of imported readings in the ledger: no gateway has this id, so none seems to have been heard."""
 BROKER_WITHIN_S = 15.0
@@ -60,6 +62,7 @@ ENTERPRISE_WORDS = {
     "单位名称": "name",
     "行政区划代码": "region",
     "行业代码": "industry",
+    "联系人信息": "contacts",
     "联系人": "contact_name",
     "联系邮箱": "contact_email",
     "通知语言": "contact_language",
@@ -111,6 +114,10 @@ class WrongFile(Exception):
         super().__init__("\n".join(self.lines))
 
 
+class WrongColumns(WrongFile):
+    """It is not the rows: the file is of another kind, or its columns are not those of this kind."""
+
+
 @dataclass(frozen=True, slots=True)
 class Imported:
     """What came in: how many rows, how many of them were stored before, and the secrets of new gateways by id."""
@@ -132,10 +139,10 @@ class Line:
 async def import_file(database: Database, settings: Settings, kind: str, path: Path) -> Imported:
     """Bring in a whole file. Raises WrongFile with every fault found, and then nothing was kept."""
     if kind in LATER:
-        raise WrongFile([f"{kind} cannot be imported: this version keeps no budgets and no outputs yet"])
+        raise WrongColumns([f"{kind} cannot be imported yet: they come with the budget and benchmark parts"])
     if kind not in KINDS:
-        raise WrongFile([f"{kind!r} cannot be imported; {', '.join(KINDS)} can"])
-    lines = list(lines_of(path, WORDS[kind], settings.zone))
+        raise WrongColumns([f"{kind!r} cannot be imported; {', '.join(KINDS)} can"])
+    lines = list(lines_of(path, kind, settings.zone))
     if not lines:
         raise WrongFile(["there is no row below the header"])
     return await KINDS[kind](database, settings, lines)
@@ -144,7 +151,7 @@ async def import_file(database: Database, settings: Settings, kind: str, path: P
 # The file -------------------------------------------------------------------------------------------------------------
 
 
-def lines_of(path: Path, words: Mapping[str, str], zone: ZoneInfo) -> Iterator[Line]:
+def lines_of(path: Path, kind: str, zone: ZoneInfo) -> Iterator[Line]:
     """The rows below the header; empty rows are passed over and still counted. Raises WrongFile.
 
     A spreadsheet's date cell has no zone: it is taken as local time of the site.
@@ -153,7 +160,7 @@ def lines_of(path: Path, words: Mapping[str, str], zone: ZoneInfo) -> Iterator[L
     names: list[str] | None = None
     for number, row in enumerate(rows, start=1):
         if names is None:
-            names = column_names(row, words)
+            names = column_names(row, WORDS[kind], NEEDED[kind])
             continue
         if not any(row):
             continue
@@ -161,11 +168,11 @@ def lines_of(path: Path, words: Mapping[str, str], zone: ZoneInfo) -> Iterator[L
             raise WrongFile([f"row {number}: it has {len(row)} cells, the header only {len(names)}"])
         yield Line(number, {name: cell for name, cell in zip(names, row, strict=False) if cell and name})
     if names is None:
-        raise WrongFile(["the file is empty; its first row should name the columns"])
+        raise WrongColumns(["the file is empty; its first row should name the columns"])
 
 
-def column_names(header: Sequence[str], words: Mapping[str, str]) -> list[str]:
-    """The fields of the columns, by English or Chinese header. Raises WrongFile for a strange or repeated one."""
+def column_names(header: Sequence[str], words: Mapping[str, str], needed: Sequence[str]) -> list[str]:
+    """The fields of the columns, by English or Chinese header. Raises WrongColumns: strange, repeated or missing."""
     known = set(words.values())
     spelled = {re.sub(r"[\s()（）_-]", "", word): name for word, name in words.items()}
     names, faults = [], []
@@ -173,13 +180,23 @@ def column_names(header: Sequence[str], words: Mapping[str, str]) -> list[str]:
         name = cell.strip().lower()
         name = name if name in known else spelled.get(re.sub(r"[\s()（）_-]", "", cell), name)
         if name and name not in known:
-            faults.append(f"row 1: no column {cell!r} is known; known are {', '.join(sorted(known))}")
+            accepted = ", ".join(spellings(field, words) for field in dict.fromkeys(words.values()))
+            faults.append(f"row 1: no column {cell!r} is known; known are {accepted}")
         elif name and name in names:
             faults.append(f"row 1: the column {name!r} stands there twice")
         names.append(name)
-    if faults or not any(names):
-        raise WrongFile(faults or ["row 1: it should name the columns and is empty"])
+    if not any(names):
+        faults = ["row 1: it should name the columns and is empty"]
+    elif missing := [name for name in needed if name not in names]:
+        faults += [f"row 1: the column {spellings(name, words)} is missing" for name in missing]
+    if faults:
+        raise WrongColumns(faults)
     return names
+
+
+def spellings(name: str, words: Mapping[str, str]) -> str:
+    """A column by every name it may have."""
+    return " or ".join([name, *(word for word, field in words.items() if field == name)])
 
 
 def rows_of_csv(path: Path) -> Iterator[list[str]]:
@@ -248,13 +265,29 @@ async def import_enterprises(database: Database, settings: Settings, lines: Sequ
 
 
 def enterprise_fields(cells: Mapping[str, str]) -> Fields:
-    """One contact a row; flags with spaces, commas or 、 between."""
+    """Contacts in one cell, or one contact in cells of its own; flags with spaces, commas or 、 between."""
     found: Fields = {name: cell for name, cell in cells.items() if not name.startswith("contact_")}
     contact = {name.removeprefix("contact_"): cell for name, cell in cells.items() if name.startswith("contact_")}
-    if contact:
-        found["contacts"] = [contact]
+    if contact or "contacts" in found:
+        found["contacts"] = contacts_of(found.get("contacts", "")) + ([contact] if contact else [])
     if "flags" in found:
         found["flags"] = [flag for flag in re.split(r"[\s,;，；、]+", found["flags"]) if flag]
+    return found
+
+
+def contacts_of(cell: str) -> list[Any]:
+    """`name <email>` with semicolons between, or JSON as the API takes it. Raises WrongField."""
+    if cell.startswith("["):
+        try:
+            return list(json.loads(cell))
+        except ValueError as error:
+            raise WrongField("contacts", f"not JSON: {error}") from error
+    found = []
+    for part in filter(None, map(str.strip, re.split(r"[;；]", cell))):
+        match = re.fullmatch(r"([^<>]*?)\s*<([^<>]*)>", part)
+        if match is None:
+            raise WrongField("contacts", f"{part!r} is not `name <email>`")
+        found.append({"name": match[1], "email": match[2]})
     return found
 
 
@@ -439,6 +472,8 @@ async def _store(
     except ConflictsFound as found:
         conflicting = [(int(rows.message[row]), int(rows.position[row])) for row in found.rows]
         return 0, {places[message][position]: f"conflict: {OTHER_VALUE}" for message, position in conflicting}
+    except LedgerUnavailable as error:
+        raise ConnectionError(str(error)) from error
     finally:
         await ledger.close()
 
@@ -448,6 +483,12 @@ WORDS: Mapping[str, Mapping[str, str]] = {
     "gateways": GATEWAY_WORDS,
     "meters": METER_WORDS,
     "readings": READING_WORDS,
+}
+NEEDED: Mapping[str, Sequence[str]] = {
+    "enterprises": ("id", "name", "region", "industry"),
+    "gateways": ("id", "enterprise", "name"),
+    "meters": ("enterprise", "code", "name", "gateway", "carrier", "unit", "role"),
+    "readings": ("enterprise", "meter", "ts", "value"),
 }
 Import = Callable[[Database, Settings, Sequence[Line]], Awaitable[Imported]]
 KINDS: Mapping[str, Import] = {

@@ -1,0 +1,167 @@
+"""The API over a real database with two enterprises in two districts, asked in the same process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import httpx2
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+from sqlalchemy import text
+
+from app.api.application import create_api
+from app.api.deps import ApiDeps, Health
+from app.store import registry
+from app.store.access import create_token
+from app.store.database import Database, open_database
+from app.store.entries import EnterpriseIn, GatewayIn, MeterIn, values_of
+from energy.interval import SiteCalendar
+
+OWN, FOREIGN, MISSING = "91445300MA4UXXXX0J", "91445303MA4UQ7KJ3D", "91445302MA4UTEE01U"
+OWN_REGION, FOREIGN_REGION, CITY, MISSING_REGION = "445302", "445303", "4453", "445399"
+NOW = datetime(2026, 11, 24, 1, 0, tzinfo=UTC)
+EMPTY = """
+TRUNCATE reading, reading_revision, held_reading, touched, rejected_message, rejected_reading, api_token, audit,
+    meter_hour, meter_day, meter_month, meter_year,
+    enterprise_hour, enterprise_day, enterprise_month, enterprise_year;
+DELETE FROM meter; DELETE FROM gateway; DELETE FROM enterprise
+"""
+
+
+class Accounts:
+    """The broker's accounts in memory; `trouble` is raised by the next change."""
+
+    def __init__(self) -> None:
+        self.secrets: dict[str, str] = {}
+        self.shut: set[str] = set()
+        self.trouble: Exception | None = None
+
+    async def put(self, gateway: str, secret: str) -> None:
+        self._fail()
+        self.secrets[gateway] = secret
+
+    async def disable(self, gateway: str) -> None:
+        self._fail()
+        self.shut.add(gateway)
+
+    async def enable(self, gateway: str) -> None:
+        self._fail()
+        self.shut.discard(gateway)
+
+    def _fail(self) -> None:
+        if self.trouble is not None:
+            raise self.trouble
+
+
+class Healthy:
+    """A health source that says what the test wants said."""
+
+    def __init__(self) -> None:
+        self.said = Health(True, None, 0, 0.0, 0, 0.0)
+
+    async def health(self) -> Health:
+        return self.said
+
+
+@dataclass(slots=True)
+class Api:
+    """A client, the database behind it, and a token of each role."""
+
+    app: FastAPI
+    client: httpx2.AsyncClient
+    database: Database
+    accounts: Accounts
+    healthy: Healthy
+    tokens: dict[str, str] = field(default_factory=dict)
+
+    async def ask(self, method: str, path: str, *, role: str | None = "admin", **more: Any) -> httpx2.Response:
+        headers = dict(more.pop("headers", {}))
+        if role is not None:
+            headers["Authorization"] = f"Bearer {self.tokens[role]}"
+        return await self.client.request(method, path, headers=headers, **more)
+
+    async def get(self, path: str, *, role: str | None = "admin", **more: Any) -> httpx2.Response:
+        return await self.ask("GET", f"/api/v1/{path}", role=role, **more)
+
+    async def post(self, path: str, body: Mapping[str, Any], *, role: str = "admin") -> httpx2.Response:
+        return await self.ask("POST", f"/api/v1/{path}", role=role, json=body)
+
+    async def patch(self, path: str, body: Mapping[str, Any], *, role: str = "admin") -> httpx2.Response:
+        return await self.ask("PATCH", f"/api/v1/{path}", role=role, json=body)
+
+    async def sql(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        return [tuple(row) for row in await self.database.pool.fetch(statement, *values)]
+
+
+@asynccontextmanager
+async def an_api(database_url: str) -> AsyncIterator[Api]:
+    async with open_database(database_url, pool_size=2) as database:
+        accounts, healthy = Accounts(), Healthy()
+        deps = ApiDeps(
+            database=database,
+            calendar=SiteCalendar(ZoneInfo("Asia/Shanghai")),
+            health=healthy,
+            accounts=accounts,
+            metrics=CollectorRegistry(),
+            body_max_bytes=10_000,
+            clock=lambda: NOW,
+        )
+        app = create_api(deps)
+        await two_enterprises(database)
+        transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://service") as client:
+            api = Api(app, client, database, accounts, healthy)
+            for role, scope in (("admin", CITY), ("supervisor", OWN_REGION), ("enterprise", OWN)):
+                api.tokens[role] = await create_token(database, role=role, scope=scope, name=f"the {role}")
+            yield api
+
+
+async def two_enterprises(database: Database) -> None:
+    """Each with one gateway and one electricity meter E001."""
+    async with database.engine.begin() as connection:
+        for statement in EMPTY.split(";"):
+            await connection.execute(text(statement))
+        for key, name, region, gateway in (
+            (OWN, "云城水泥", OWN_REGION, "gw-own"),
+            (FOREIGN, "云安陶瓷", FOREIGN_REGION, "gw-foreign"),
+        ):
+            company = EnterpriseIn(id=key, name=name, region=region, industry="3011")
+            await registry.create_enterprise(connection, values_of(company), "test")
+            made = GatewayIn(id=gateway, enterprise=key, name=gateway)
+            await registry.create_gateway(connection, values_of(made), "test")
+            meter = MeterIn.model_validate(a_meter(enterprise=key, gateway=gateway))
+            await registry.create_meter(connection, values_of(meter), "test")
+
+
+def a_meter(**changes: Any) -> dict[str, Any]:
+    """The body of a meter, to be changed at will."""
+    meter = {
+        "enterprise": OWN,
+        "code": "E001",
+        "name": "total",
+        "gateway": "gw-own",
+        "carrier": "electricity",
+        "kind": "register",
+        "unit": "kWh",
+        "role": "purchase",
+    }
+    return meter | changes
+
+
+def is_problem(answer: httpx2.Response, status: int, code: str) -> dict[str, Any]:
+    """Asserts a problem document and answers it."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    body: dict[str, Any] = answer.json()
+    assert body["code"] == code
+    assert body["status"] == status
+    assert body["title"]
+    assert body["detail"]
+    assert body["type"] == f"urn:tcewatch:problem:{code}"
+    assert body["instance"].startswith("urn:uuid:")
+    return body

@@ -1,0 +1,403 @@
+"""Files brought in: every header a person may write, every fault with its row, and all rows or none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Sequence
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import openpyxl
+import pytest
+
+from app import importing
+from app.importing import Imported, WrongColumns, WrongFile, import_file
+from app.settings import Settings
+from app.store.access import digest
+from app.store.credit_code import check_character
+from app.store.database import Database, open_database, plain_url
+from tests.api.a_service import OWN, two_enterprises
+from tests.e2e.service import run
+
+NEW = "91445302MA4UTEE01U"
+READINGS = "enterprise,meter,ts,value,quality"
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """OWN and another enterprise, each with a gateway and a register E001."""
+    async with open_database(database_url, pool_size=2) as database:
+        await two_enterprises(database)
+        yield database
+
+
+@pytest.fixture
+def settings(database_url: str) -> Settings:
+    return Settings(database_url=database_url, mqtt_url=None)
+
+
+def a_csv(folder: Path, *rows: str, encoding: str = "utf-8", end: str = "\n") -> Path:
+    path = folder / "file.csv"
+    path.write_bytes((end.join(rows) + end).encode(encoding))
+    return path
+
+
+def a_book(folder: Path, *rows: Sequence[object]) -> Path:
+    path = folder / "file.xlsx"
+    book = openpyxl.Workbook()
+    for row in rows:
+        book.worksheets[0].append(list(row))
+    book.save(path)
+    return path
+
+
+async def faults(database: Database, settings: Settings, kind: str, path: Path) -> list[str]:
+    """What is wrong with a file; nothing of it may have been kept."""
+    before = await everything(database)
+    with pytest.raises(WrongFile) as caught:
+        await import_file(database, settings, kind, path)
+    assert await everything(database) == before
+    return list(caught.value.lines)
+
+
+async def everything(database: Database) -> list[int]:
+    tables = ("enterprise", "gateway", "meter", "reading", "reading_revision", "touched", "audit", "rejected_message")
+    return [await database.pool.fetchval(f"SELECT count(*) FROM {table}") for table in tables]
+
+
+async def rows(database: Database, question: str, *values: object) -> list[tuple[Any, ...]]:
+    return [tuple(row) for row in await database.pool.fetch(question, *values)]
+
+
+def numbered(count: int) -> list[str]:
+    """Sound credit codes."""
+    firsts = [f"91445302MA4U{number:05d}" for number in range(count)]
+    return [first + check_character(first) for first in firsts]
+
+
+# Enterprises ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "gb18030"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+async def test_a_csv_comes_in_however_it_was_saved(
+    database: Database, settings: Settings, tmp_path: Path, encoding: str, end: str
+) -> None:
+    path = a_csv(
+        tmp_path,
+        "统一社会信用代码,企业名称,行政区划代码,行业代码",
+        f"{NEW},云浮石材,445302,3032",
+        "",
+        encoding=encoding,
+        end=end,
+    )
+    assert await import_file(database, settings, "enterprises", path) == Imported("enterprises", 1)
+    assert await rows(database, "SELECT name, region, industry FROM enterprise WHERE id = $1", NEW) == [
+        ("云浮石材", "445302", "3032")
+    ]
+    trail = "SELECT actor, action FROM audit WHERE object_id = $1"
+    assert await rows(database, trail, NEW) == [("cli", "enterprise.create")]
+
+
+async def test_a_spreadsheets_numbers_are_codes_all_the_same(
+    database: Database, settings: Settings, tmp_path: Path
+) -> None:
+    path = a_book(tmp_path, ["Industry", "ID", "Name", "行政区划代码"], [3032, NEW, "石材", 445302], [None] * 4)
+    assert (await import_file(database, settings, "enterprises", path)).rows == 1
+    assert await rows(database, "SELECT region, industry FROM enterprise WHERE id = $1", NEW) == [("445302", "3032")]
+
+
+@pytest.mark.parametrize(
+    ("header", "cells", "contacts"),
+    [
+        (
+            "contacts",
+            '"李 <li@example.com>; Wang<w@example.com>"',
+            [("李", "li@example.com", "zh-CN"), ("Wang", "w@example.com", "zh-CN")],
+        ),
+        (
+            "contacts",
+            '"[{""name"":""Li"",""email"":""li@example.com"",""language"":""en""}]"',
+            [("Li", "li@example.com", "en")],
+        ),
+        ("联系人,联系邮箱,通知语言", "李,li@example.com,en", [("李", "li@example.com", "en")]),
+        ("contacts", "", []),
+    ],
+)
+async def test_contacts_stand_in_one_cell_or_in_three(
+    database: Database,
+    settings: Settings,
+    tmp_path: Path,
+    header: str,
+    cells: str,
+    contacts: list[tuple[str, str, str]],
+) -> None:
+    path = a_csv(tmp_path, f"id,name,region,industry,flags,{header}", f'{NEW},x,445302,3011,"two_high、a",{cells}')
+    await import_file(database, settings, "enterprises", path)
+    ((kept, flags),) = await rows(database, "SELECT contacts, flags FROM enterprise WHERE id = $1", NEW)
+    kept = json.loads(kept) if isinstance(kept, str) else kept
+    assert [(one["name"], one["email"], one["language"]) for one in kept] == contacts
+    assert (json.loads(flags) if isinstance(flags, str) else flags) == ["two_high", "a"]
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        (f"{NEW[:-1]}A,x,445302,3011,", "row 3: id: 91445302MA4UTEE01A: the check character is A and should be U"),
+        ("123,x,445302,3011,", "row 3: id: 123: it has 3 characters"),
+        (f"{NEW},x,449999,3011,", "row 3: region: there is no region '449999'"),
+        (f"{NEW},,445302,3011,", "row 3: name: it is missing"),
+        (f"{NEW},x,445302,cement,", "row 3: industry: "),
+        (f"{NEW},x,445302,3011,somebody", "row 3: contacts: 'somebody' is not `name <email>`"),
+        (f"{NEW},x,445302,3011,[not JSON", "row 3: contacts: not JSON"),
+        (f"{NEW},x,445302,3011,Li <nowhere>", "row 3: contacts.0.email: "),
+        (f"{OWN},x,445302,3011,", f"row 3: enterprise {OWN} exists already"),
+        (f"{numbered(1)[0]},x,445302,3011,", f"row 3: enterprise {numbered(1)[0]} exists already"),
+        (f"{NEW},x,445302,3011,,more", "row 3: it has 6 cells, the header only 5"),
+    ],
+)
+async def test_a_wrong_row_is_named_and_the_right_ones_are_not_kept(
+    database: Database, settings: Settings, tmp_path: Path, row: str, says: str
+) -> None:
+    path = a_csv(tmp_path, "id,name,region,industry,contacts", f"{numbered(1)[0]},good,445302,3011,", row)
+    (fault,) = await faults(database, settings, "enterprises", path)
+    assert fault.startswith(says)
+
+
+async def test_every_fault_of_every_row_is_told(database: Database, settings: Settings, tmp_path: Path) -> None:
+    wrong = [f"{code[:-1]}Z,,445302,3011" for code in numbered(150)]
+    found = await faults(
+        database, settings, "enterprises", a_csv(tmp_path, "id,name,region,industry", *wrong, f"{NEW},x,1,3011")
+    )
+    assert [fault.split(":")[0] for fault in found] == [f"row {number}" for number in range(2, 153)]
+
+
+# The file itself ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "rows", "says"),
+    [
+        (
+            "enterprises",
+            ["id,name,region,industry,colour"],
+            "row 1: no column 'colour' is known; known are id or 统一社会",
+        ),
+        ("enterprises", ["id,name,region"], "row 1: the column industry or 行业代码 is missing"),
+        ("enterprises", ["id,name,region,industry,企业名称"], "row 1: the column 'name' stands there twice"),
+        ("enterprises", ["id;name;region;industry"], "row 1: no column 'id;name;region;industry' is known"),
+        ("enterprises", [",,"], "row 1: it should name the columns and is empty"),
+        ("readings", ["enterprise,meter,ts"], "row 1: the column value or 示值 is missing"),
+        ("budgets", ["x"], "budgets cannot be imported yet: they come with the budget and benchmark parts"),
+        ("outputs", ["x"], "outputs cannot be imported yet"),
+        ("moons", ["x"], "'moons' cannot be imported; enterprises, gateways, meters, readings can"),
+    ],
+)
+async def test_wrong_columns_and_kinds_are_told_what_would_be_right(
+    database: Database, settings: Settings, tmp_path: Path, kind: str, rows: list[str], says: str
+) -> None:
+    with pytest.raises(WrongColumns) as caught:
+        await import_file(database, settings, kind, a_csv(tmp_path, *rows))
+    assert caught.value.lines[0].startswith(says)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("file.csv", b"", "the file is empty"),
+        ("file.csv", b"id,name,region,industry\n", "no row below the header"),
+        ("file.csv", b"id,name\n\xff\xff\xff", "neither UTF-8 nor GB 18030"),
+        ("file.csv", b"PK\x03\x04\x00", "spreadsheets are told by the ending .xlsx"),
+        ("file.csv", b'id,name,region,industry\n"open', "line 2: "),
+        ("file.xlsx", b"id,name", "cannot be read as XLSX"),
+        ("file.xlsx", b"", "cannot be read as XLSX"),
+    ],
+)
+async def test_a_file_that_is_none_is_a_sentence(
+    database: Database, settings: Settings, tmp_path: Path, name: str, content: bytes, says: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    (fault,) = await faults(database, settings, "enterprises", path)
+    assert says in fault
+
+
+# Meters ---------------------------------------------------------------------------------------------------------------
+
+
+async def test_meters_come_in_by_chinese_words_and_dates_of_a_spreadsheet(
+    database: Database, settings: Settings, tmp_path: Path
+) -> None:
+    header = ["统一社会信用代码", "计量器具编号", "计量器具名称", "网关编号", "能源品种", "计量方式", "计量单位"]
+    header += ["倍率", "用途", "计量级别", "检定有效期至", "满码值"]
+    row = [OWN, "E7", "总表", "gw-own", "电力", "累计", "kWh", 80.5, "购入", 2, date(2027, 5, 31), 1000000]
+    await import_file(database, settings, "meters", a_book(tmp_path, header, row))
+    asked = (
+        "SELECT carrier, kind, multiplier, role, level, calibrated_until, rolls_over_at FROM meter WHERE code = 'E7'"
+    )
+    ((carrier, kind, multiplier, role, level, until, rolls_over_at),) = await rows(database, asked)
+    assert (carrier, kind, float(multiplier), role, level) == ("electricity", "register", 80.5, "purchase", 2)
+    assert (until, rolls_over_at) == (date(2027, 5, 31), 1_000_000)
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        (f"{OWN},E2,x,gw-own,electricity,t,purchase,1", "row 2: unit: "),
+        (f"{OWN},E2,x,gw-foreign,electricity,kWh,purchase,1", "row 2: gateway: 'gw-foreign' is no gateway of this"),
+        (f"{NEW},E2,x,gw-own,electricity,kWh,purchase,1", "row 2: enterprise: there is no enterprise"),
+        (f"{OWN},E2,x,gw-own,moonlight,kWh,purchase,1", "row 2: carrier: 'moonlight' is no carrier"),
+        (f"{OWN},E2,x,gw-own,electricity,kWh,guess,1", "row 2: role: "),
+        (f"{OWN},E 2,x,gw-own,electricity,kWh,purchase,1", "row 2: code: "),
+        (f"{OWN},E2,x,gw-own,electricity,kWh,purchase,many", "row 2: multiplier: "),
+        (f"{OWN},E2,x,gw-own,electricity,kWh,purchase,0", "row 2: multiplier: "),
+        (f"{OWN},E001,x,gw-own,electricity,kWh,purchase,1", f"row 2: meter {OWN}/E001 exists already"),
+    ],
+)
+async def test_a_meter_that_cannot_be_is_named(
+    database: Database, settings: Settings, tmp_path: Path, row: str, says: str
+) -> None:
+    path = a_csv(tmp_path, "enterprise,code,name,gateway,carrier,unit,role,multiplier", row)
+    (fault,) = await faults(database, settings, "meters", path)
+    assert fault.startswith(says)
+
+
+# Gateways -------------------------------------------------------------------------------------------------------------
+
+
+async def test_gateways_get_secrets_which_are_told_once(database: Database, settings: Settings, tmp_path: Path) -> None:
+    path = a_csv(tmp_path, "网关编号,统一社会信用代码,网关名称", f"gw-7,{OWN},七", f"gw-8,{OWN},八")
+    done = await import_file(database, settings, "gateways", path)
+    assert set(done.secrets) == {"gw-7", "gw-8"}
+    kept = dict(await rows(database, "SELECT id, secret_sha256 FROM gateway WHERE id = ANY ($1)", ["gw-7", "gw-8"]))
+    assert kept == {gateway: digest(secret) for gateway, secret in done.secrets.items()}
+    trail = str(await rows(database, "SELECT * FROM audit"))
+    assert not any(secret in trail for secret in done.secrets.values())
+
+
+async def test_the_broker_lets_an_imported_gateway_in(
+    database: Database, database_url: str, broker_url: str, tmp_path: Path
+) -> None:
+    settings = Settings(database_url=database_url, mqtt_url=broker_url)
+    path = a_csv(tmp_path, "id,enterprise,name", f"gw-import,{OWN},x")
+    await import_file(database, settings, "gateways", path)
+    async with importing.broker_accounts(settings) as accounts:
+        assert accounts is not None
+        await accounts.enable("gw-import")  # raises BrokerRefused when the broker has no such account
+        await accounts.remove("gw-import")
+
+
+async def test_without_the_broker_no_gateway_is_made(
+    database: Database, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importing, "BROKER_WITHIN_S", 0.2)
+    settings = Settings(database_url=database_url, mqtt_url="mqtt://127.0.0.1:1")
+    path = a_csv(tmp_path, "id,enterprise,name", f"gw-9,{OWN},x")
+    (fault,) = await faults(database, settings, "gateways", path)
+    assert fault.startswith("the broker takes no accounts now")
+
+
+# Readings -------------------------------------------------------------------------------------------------------------
+
+
+async def test_readings_come_in_once(database: Database, settings: Settings, tmp_path: Path) -> None:
+    path = a_csv(
+        tmp_path,
+        READINGS,
+        f"{OWN},E001,2026-11-01T00:15:00+08:00,2.5,",
+        f"{OWN},E001,2026-11-01T00:00:00+08:00,1.5,1",
+    )
+    assert await import_file(database, settings, "readings", path) == Imported("readings", 2)
+    assert await rows(database, "SELECT value, quality FROM reading ORDER BY ts") == [(1.5, 1), (2.5, 0)]
+    assert (await rows(database, "SELECT count(*) FROM touched"))[0][0] >= 1
+    assert await import_file(database, settings, "readings", path) == Imported("readings", 2, known=2)
+    assert await rows(database, "SELECT last_data_at FROM gateway WHERE id = 'gw-own'") == [(None,)]
+
+
+async def test_a_spreadsheets_times_are_local(database: Database, settings: Settings, tmp_path: Path) -> None:
+    path = a_book(
+        tmp_path,
+        ["统一社会信用代码", "计量器具编号", "时间", "示值"],
+        [OWN, "E001", datetime.fromisoformat("2026-11-01T08:00"), 3],
+    )
+    await import_file(database, settings, "readings", path)
+    ((at, value),) = await rows(database, "SELECT ts, value FROM reading")
+    assert (at.isoformat(), value) == ("2026-11-01T00:00:00+00:00", 3.0)
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        (f"{OWN},E404,2026-11-01T00:15:00Z,1,0", "row 3: unknown-meter: "),
+        (f"{NEW},E001,2026-11-01T00:15:00Z,1,0", "row 3: unknown-meter: "),
+        (f"{OWN},E001,2026-11-01T00:15:00,1,0", "row 3: timestamp-without-zone: "),
+        (f"{OWN},E001,yesterday,1,0", "row 3: bad-timestamp: "),
+        (f"{OWN},E001,1999-11-01T00:15:00Z,1,0", "row 3: timestamp-too-old: "),
+        (f"{OWN},E001,2099-11-01T00:15:00Z,1,0", "row 3: timestamp-in-future: "),
+        (f"{OWN},E001,2026-11-01T00:15:00Z,many,0", "row 3: not-a-number: "),
+        (f"{OWN},E001,2026-11-01T00:15:00Z,-1,0", "row 3: out-of-range: "),
+        (f"{OWN},E001,2026-11-01T00:15:00Z,1,9", "row 3: malformed: the quality"),
+        (f"{OWN},E001,2026-11-01T00:15:00Z,,0", "row 3: value: it is missing"),
+        (f"{OWN},E001,2026-11-01T00:00:00Z,2,0", "row 3: conflict: "),
+    ],
+)
+async def test_a_reading_the_wire_would_refuse_keeps_the_file_out(
+    database: Database, settings: Settings, tmp_path: Path, row: str, says: str
+) -> None:
+    path = a_csv(tmp_path, READINGS, f"{OWN},E001,2026-11-01T00:00:00Z,1,0", row)
+    (fault,) = await faults(database, settings, "readings", path)
+    assert fault.startswith(says)
+
+
+async def test_a_contradiction_to_the_ledger_names_its_rows_and_changes_nothing(
+    database: Database, settings: Settings, tmp_path: Path
+) -> None:
+    first = datetime.fromisoformat("2026-10-01T00:00:00+08:00")
+    times = [(first + timedelta(hours=hour)).isoformat() for hour in range(300)]
+    stored = [f"{OWN},E001,{time},{hour},0" for hour, time in enumerate(times)]
+    await import_file(database, settings, "readings", a_csv(tmp_path, READINGS, *stored[100:200]))
+    other = [f"{OWN},E001,{time},{hour + (hour in (120, 150)) / 2},0" for hour, time in enumerate(times)]
+    found = await faults(database, settings, "readings", a_csv(tmp_path, READINGS, *other))
+    assert [fault.split(": ")[:2] for fault in found] == [["row 122", "conflict"], ["row 152", "conflict"]]
+    done = await import_file(database, settings, "readings", a_csv(tmp_path, READINGS, *stored))
+    assert (done.rows, done.known) == (300, 100)
+    assert await database.pool.fetchval("SELECT count(*) FROM reading") == 300
+
+
+# The command ----------------------------------------------------------------------------------------------------------
+
+
+async def test_the_command_tells_rows_from_wrong_use(database: Database, database_url: str, tmp_path: Path) -> None:
+    env = {"TCEWATCH_DATABASE_URL": database_url}
+    wrong = [f"{code[:-1]}Z,x,445302,3011" for code in numbered(120)]
+    done = run("import", "enterprises", str(a_csv(tmp_path, "id,name,region,industry", *wrong)), env=env)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "row 2: id: " in done.stderr
+    assert "and 20 more" in done.stderr
+    for arguments in (
+        ("enterprises", str(tmp_path / "nothing.csv")),
+        ("enterprises", str(tmp_path)),
+        ("moons", str(a_csv(tmp_path, "id"))),
+        ("enterprises", str(a_csv(tmp_path, "colour"))),
+    ):
+        done = run("import", *arguments, env=env)
+        assert (done.returncode, done.stdout) == (2, ""), arguments
+        assert "Traceback" not in done.stderr
+
+
+async def test_the_command_prints_how_much_and_the_secrets(
+    database: Database, database_url: str, broker_url: str, tmp_path: Path
+) -> None:
+    env = {"TCEWATCH_DATABASE_URL": database_url, "TCEWATCH_MQTT_URL": broker_url}
+    done = run("import", "gateways", str(a_csv(tmp_path, "id,enterprise,name", f"gw-cli,{OWN},x")), env=env)
+    assert done.returncode == 0, done.stderr
+    count, line = done.stdout.splitlines()
+    assert count == "1 gateways"
+    gateway, secret = line.split("\t")
+    connection = await asyncpg.connect(plain_url(database_url))
+    try:
+        assert await connection.fetchval("SELECT secret_sha256 FROM gateway WHERE id = $1", gateway) == digest(secret)
+    finally:
+        await connection.close()
