@@ -78,14 +78,26 @@ ON CONFLICT (meter_id, ts) DO NOTHING
 RETURNING meter_id, (extract(epoch FROM ts) * 1000000)::bigint
 """
 )
-# The bounds let the planner leave out every chunk that cannot hold one of the keys.
-FIND = f"""
-SELECT key.place, old.value, old.quality
-FROM (SELECT {MOMENT.format(us="us")} AS ts, meter_id, place
-      FROM unnest($1::bigint[], $2::int[]) WITH ORDINALITY AS wanted (us, meter_id, place)) AS key
+# A grid of meters and times is found by the index itself, one walk a chunk. The bounds let the planner leave out every
+# chunk that cannot hold one of the keys.
+FIND_GRID = f"""
+SELECT meter_id, (extract(epoch FROM ts) * 1000000)::bigint, value, quality FROM reading
+WHERE meter_id = ANY($2::int[])
+  AND ts = ANY(ARRAY(SELECT {MOMENT.format(us="us")} FROM unnest($1::bigint[]) AS wanted (us)))
+  AND ts BETWEEN {MOMENT.format(us="$3::bigint")} AND {MOMENT.format(us="$4::bigint")}
+"""
+# Keys that are no grid are joined, a stretch of time after the other: across many chunks the join asks each of them for
+# each key.
+FIND_KEYS = f"""
+SELECT old.meter_id, (extract(epoch FROM old.ts) * 1000000)::bigint, old.value, old.quality
+FROM (SELECT {MOMENT.format(us="us")} AS ts, meter_id
+      FROM unnest($1::bigint[], $2::int[]) AS wanted (us, meter_id)) AS key
 JOIN reading AS old ON old.meter_id = key.meter_id AND old.ts = key.ts
 WHERE old.ts BETWEEN {MOMENT.format(us="$3::bigint")} AND {MOMENT.format(us="$4::bigint")}
 """
+GRID_AT_MOST = 4
+"""A grid with up to so many times the wanted keys is still quicker than the join."""
+STRETCH_US = 7 * 86_400_000_000
 REVISE = f"""
 WITH new AS (
     SELECT {MOMENT.format(us="us")} AS ts, meter_id, value, quality, gateway, old_value, old_quality
@@ -348,11 +360,29 @@ async def _find(connection: asyncpg.Connection, rows: ReadingBatch, chosen: Int6
     """What already stands under the keys of the chosen rows: row → (value, quality)."""
     if not len(chosen):
         return {}
-    at_us = rows.at_us[chosen]
-    found = await connection.fetch(
-        FIND, at_us.tolist(), rows.meter[chosen].tolist(), int(at_us.min()), int(at_us.max())
-    )
-    return {int(chosen[place - 1]): (value, quality) for place, value, quality in found}
+    at_us, meters = rows.at_us[chosen], rows.meter[chosen]
+    times, numbers = np.unique(at_us), np.unique(meters)
+    bounds = int(times[0]), int(times[-1])
+    if len(times) * len(numbers) <= GRID_AT_MOST * len(chosen):
+        found = await connection.fetch(FIND_GRID, times.tolist(), numbers.tolist(), *bounds)
+    else:
+        found = await _find_by_stretch(connection, at_us, meters)
+    places = dict(zip(zip(meters.tolist(), at_us.tolist(), strict=True), chosen.tolist(), strict=True))
+    return {places[meter, us]: (value, quality) for meter, us, value, quality in found if (meter, us) in places}
+
+
+async def _find_by_stretch(
+    connection: asyncpg.Connection, at_us: Int64s, meters: npt.NDArray[np.int32]
+) -> list[asyncpg.Record]:
+    stretches = at_us // STRETCH_US
+    found: list[asyncpg.Record] = []
+    for stretch in np.unique(stretches).tolist():
+        here = stretches == stretch
+        times = at_us[here]
+        found += await connection.fetch(
+            FIND_KEYS, times.tolist(), meters[here].tolist(), int(times.min()), int(times.max())
+        )
+    return found
 
 
 async def _insert(connection: asyncpg.Connection, rows: ReadingBatch, new: Int64s, received_us: int) -> None:

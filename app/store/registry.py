@@ -254,7 +254,7 @@ async def _check_meter(connection: AsyncConnection, fields: Fields) -> None:
         raise WrongField("gateway", f"{fields['gateway']!r} is no gateway of this enterprise")
     normal = await connection.scalar(select(carrier.c.unit).where(carrier.c.code == fields["carrier"]))
     if normal is None:
-        raise WrongField("carrier", f"{fields['carrier']!r} is no carrier; GET /api/v1/factors lists them")
+        raise WrongField("carrier", f"{fields['carrier']!r} is no carrier; GET /api/v1/carriers lists them")
     to_normal(fields["unit"], normal, Kind(fields["kind"]))  # raises UnitMismatch
 
 
