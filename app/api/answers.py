@@ -8,8 +8,9 @@ import csv
 import hashlib
 import io
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any
@@ -78,7 +79,7 @@ def number_key(cursor: str | None) -> int | None:
     words = key_of(cursor)
     if words is None:
         return None
-    if not words[0].isdigit() or len(words[0]) > 18:
+    if not re.fullmatch(r"[0-9]{1,18}", words[0]):
         raise BadCursor("the cursor belongs to another list")
     return int(words[0])
 
@@ -89,11 +90,11 @@ def time_key(cursor: str | None) -> datetime | None:
         return None
     try:
         found = datetime.fromisoformat(words[0])
-    except ValueError as error:
+        if found.tzinfo is None:
+            raise BadCursor("the cursor belongs to another list")
+        return found.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
         raise BadCursor("the cursor belongs to another list") from error
-    if found.tzinfo is None:
-        raise BadCursor("the cursor belongs to another list")
-    return found
 
 
 def format_of(request: Request, asked: Format | None) -> Format:

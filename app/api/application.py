@@ -26,6 +26,7 @@ DESCRIPTION = (
     "with a stable `code`. Lists answer {items, next}; give `next` back as `cursor`. Tables also come as CSV and XLSX, "
     "by the Accept header or `format`."
 )
+ROUTERS = (registry_routes.router, energy_routes.router, ledger_routes.router)
 BODYLESS = ("GET", "HEAD", "OPTIONS", "DELETE")
 
 
@@ -35,7 +36,7 @@ def create_api(deps: ApiDeps | None, *, only_health: bool = False) -> FastAPI:
     app.state.deps = deps
     problems.install(app)
     app.include_router(health_routes.router)
-    for router in () if only_health else (registry_routes.router, energy_routes.router, ledger_routes.router):
+    for router in () if only_health else ROUTERS:
         app.include_router(router, prefix=PREFIX)
     app.middleware("http")(_frame(deps.body_max_bytes if deps else 0))
     app.openapi = lambda: document(app)  # type: ignore[method-assign]  # FastAPI's documented way
@@ -51,11 +52,11 @@ def _frame(
         request.state.request_id = str(uuid.uuid4())
         if request.method not in BODYLESS and not _fits(request, body_max_bytes):
             await Hearing(request.receive).out()
-            code, title, title_zh = problems.STATUS_CODES[413]
-            shown = title_zh if problems.wants_chinese(request) else title
-            return problems.problem(
-                request, 413, code, shown, f"A body may hold {body_max_bytes} bytes and has to say its length."
+            return problems.of_status(
+                request, 413, f"A body may hold {body_max_bytes} bytes and has to say its length."
             )
+        if "\x00" in request.scope["path"]:
+            return problems.of_status(request, 404, "The path holds a zero byte: nothing has such a name.")
         response = await call_next(request)
         response.headers["X-Request-Id"] = request.state.request_id
         response.headers.setdefault("Cache-Control", "no-store")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from typing import Any
 
 import asyncpg
@@ -70,6 +71,7 @@ PROBLEMS: Mapping[type[Exception], tuple[int, str, str, str]] = {
     BrokerRefused: (503, "broker-unavailable", "The broker refuses the account", "消息服务拒绝该账户"),
 }
 STATUS_CODES: Mapping[int, tuple[str, str, str]] = {
+    400: ("malformed", "The body cannot be read", "请求体无法解析"),
     404: ("not-found", "Not found", "未找到"),
     405: ("method-not-allowed", "This method is not allowed here", "不允许该方法"),
     406: ("not-acceptable", "No such format", "不支持的格式"),
@@ -102,6 +104,12 @@ def problem(
     if errors is not None:
         body["errors"] = list(errors)
     return JSONResponse(body, status, dict(headers or {}), MEDIA_TYPE)
+
+
+def of_status(request: Request, status: int, detail: str, *, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """The problem of a status that stands for itself."""
+    code, title, title_zh = STATUS_CODES.get(status, (f"http-{status}", "Refused", "请求被拒绝"))
+    return problem(request, status, code, title_zh if wants_chinese(request) else title, detail, headers=headers)
 
 
 def wants_chinese(request: Request) -> bool:
@@ -152,7 +160,7 @@ async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError), "registered for it"
     errors = [
         {
-            "pointer": "/" + "/".join(str(part).replace("~", "~0").replace("/", "~1") for part in found["loc"]),
+            "pointer": "/" + "/".join(map(_step, found["loc"])),
             "code": found["type"],
             "detail": found["msg"],
         }
@@ -163,26 +171,21 @@ async def _invalid(request: Request, error: Exception) -> Response:
     return problem(request, 422, "invalid", title, detail, errors=errors)
 
 
+def _step(part: object) -> str:
+    """One step of a JSON pointer (RFC 6901). A name may hold half a character that no UTF-8 can carry."""
+    return str(part).encode(errors="replace").decode().replace("~", "~0").replace("/", "~1")
+
+
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException), "registered for it"
-    known = STATUS_CODES.get(error.status_code, (f"http-{error.status_code}", "Refused", "请求被拒绝"))
-    code, title, title_zh = known
-    detail = error.detail if error.detail and error.detail != title else f"{request.method} {request.url.path}"
-    return problem(
-        request,
-        error.status_code,
-        code,
-        title_zh if wants_chinese(request) else title,
-        detail,
-        headers=error.headers,
-    )
+    said = error.detail if error.detail and error.detail != HTTPStatus(error.status_code).phrase else ""
+    detail = said or f"{request.method} {request.url.path}"
+    return of_status(request, error.status_code, detail, headers=error.headers)
 
 
 async def _database_gone(request: Request, error: Exception) -> Response:
     log.warning("database unavailable for a request", extra={"path": request.url.path, "why": str(error)})
-    code, title, title_zh = STATUS_CODES[503]
-    shown = title_zh if wants_chinese(request) else title
-    return problem(request, 503, code, shown, "Try again in a moment.", headers={"Retry-After": "5"})
+    return of_status(request, 503, "Try again in a moment.", headers={"Retry-After": "5"})
 
 
 async def _database_error(request: Request, error: Exception) -> Response:

@@ -1,0 +1,215 @@
+"""What the document promises is what is answered, whatever the parameters hold."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from app.api.openapi import text
+from tests.api.a_service import CITY, OWN, Api, a_meter
+
+DOCUMENT: dict[str, Any] = json.loads(text())
+KEYS = {"enterprise": OWN, "code": "E001", "gateway": "gw-own"}
+NEEDED = {"from": "2026-11-01", "to": "2026-12-01"}
+OPEN = ("/healthz", "/readyz", "/metrics")
+WRITTEN = re.compile(r"\{(\w+)\}")
+
+
+def address(path: str, **keys: str) -> str:
+    """A path of the document with its keys filled in; a region's key is called `code` too."""
+    known = KEYS | ({"code": CITY} if path.startswith("/api/v1/regions") else {}) | keys
+    return WRITTEN.sub(lambda match: quote(known[match[1]], safe=""), path)
+
+
+def gets() -> Iterator[tuple[str, dict[str, Any]]]:
+    return ((path, operations["get"]) for path, operations in DOCUMENT["paths"].items() if "get" in operations)
+
+
+def params_of(operation: dict[str, Any], place: str) -> list[str]:
+    return [one["name"] for one in operation.get("parameters", []) if one["in"] == place]
+
+
+def fits(body: Any, schema: dict[str, Any]) -> None:
+    """Asserts that a body is what a schema of the document says."""
+    whole = {"$schema": "https://json-schema.org/draft/2020-12/schema", "components": DOCUMENT["components"], **schema}
+    faults = [f"{fault.json_path}: {fault.message}" for fault in Draft202012Validator(whole).iter_errors(body)]
+    assert faults == []
+
+
+PATHS = [path for path, _ in gets() if path != "/metrics"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_an_answer_is_of_the_documents_shape(api: Api, path: str) -> None:
+    await rich(api)
+    operation = DOCUMENT["paths"][path]["get"]
+    params = {name: NEEDED[name] for name in params_of(operation, "query") if name in NEEDED}
+    if "by" in params_of(operation, "query"):
+        params["by"] = "meter"
+    answer = await api.ask("GET", address(path), params=params)
+    assert answer.status_code == 200, answer.text
+    body = answer.json()
+    fits(body, operation["responses"]["200"]["content"]["application/json"]["schema"])
+    if "items" in body:
+        assert body["items"], "an empty list shows nothing of its items"
+
+
+async def rich(api: Api) -> None:
+    """Something in every list: a reading with its figures, a revision, a refusal, a line in the trail."""
+    await api.sql(
+        """INSERT INTO reading SELECT '2026-11-02T00:00Z', meter_id, 5, 0, now() FROM meter WHERE enterprise = $1""",
+        OWN,
+    )
+    await api.sql(
+        """INSERT INTO reading_revision (meter_id, ts, old_value, old_quality, new_value, new_quality, revised_at,
+               revised_by) SELECT meter_id, now(), 1, 0, 2, 0, now(), 'gw-own' FROM meter WHERE enterprise = $1""",
+        OWN,
+    )
+    await api.sql(
+        r"""WITH message AS (
+               INSERT INTO rejected_message (received_at, door, gateway, content_type, raw, digest, last_at)
+               VALUES (now(), 'http', 'gw-own', 'application/json', '\x00ff', 'x', now()) RETURNING message_id)
+           INSERT INTO rejected_reading (message_id, code, detail) SELECT message_id, 'malformed', 'x' FROM message"""
+    )
+    await api.sql(
+        "UPDATE meter SET multiplier = 0.125, calibrated_until = '2027-05-31', first_at = '2026-11-02T00:00Z'"
+    )
+
+
+@pytest.mark.parametrize("path", [path for path in PATHS if path not in OPEN])
+async def test_a_problem_is_of_the_documents_shape(api: Api, path: str) -> None:
+    answer = await api.ask("GET", address(path), role=None)
+    declared = DOCUMENT["paths"][path]["get"]["responses"][str(answer.status_code)]
+    fits(answer.json(), declared["content"]["application/problem+json"]["schema"])
+
+
+def a_cursor(*parts: str) -> str:
+    return base64.urlsafe_b64encode("\x1f".join(parts).encode()).decode().rstrip("=")
+
+
+NASTY = (
+    "",
+    "0",
+    "-1",
+    "²",
+    "9" * 400,
+    "1e9",
+    "nan",
+    "null",
+    "%00",
+    "\x00",
+    "\udcff".encode(errors="surrogateescape").decode(errors="replace"),
+    "' OR 1=1 --",
+    "%",
+    "_",
+    "\\",
+    "0001",
+    "0001-01",
+    "0001-01-01",
+    "0001-01-01T00:00:00+14:00",
+    "9999",
+    "9999-12",
+    "9999-12-31",
+    "9999-12-31T23:59:59.999999-14:00",
+    "2026-11-23T00:00:00",
+    "2026-11-23T24:00:00Z",
+    "2026-W48",
+    "2026-13",
+    a_cursor("²"),
+    a_cursor("9" * 18),
+    a_cursor("9" * 19),
+    a_cursor("-1"),
+    a_cursor("\x00"),
+    a_cursor("a", "b"),
+    a_cursor("2026-11-23"),
+    a_cursor("0001-01-01T00:00:00+14:00"),
+    a_cursor("9999-12-31T23:59:59-14:00"),
+)
+ASKED = [(path, name) for path, operation in gets() if path not in OPEN for name in params_of(operation, "query")]
+
+
+@pytest.mark.parametrize(("path", "name"), ASKED)
+async def test_no_query_is_a_fault_of_ours(api: Api, path: str, name: str) -> None:
+    operation = DOCUMENT["paths"][path]["get"]
+    given = {one: NEEDED[one] for one in params_of(operation, "query") if one in NEEDED}
+    for value in NASTY:
+        answer = await api.ask("GET", address(path), params=given | {name: value})
+        assert answer.status_code in (200, 422), f"{value!r}: {answer.status_code} {answer.text}"
+
+
+@pytest.mark.parametrize("path", [path for path in PATHS if "{" in path])
+async def test_no_key_is_a_fault_of_ours(api: Api, path: str) -> None:
+    for name in WRITTEN.findall(path):
+        for value in (one for one in NASTY if one):
+            answer = await api.ask("GET", address(path, **{name: value}), params=NEEDED)
+            assert answer.status_code == 404, f"{value!r}: {answer.status_code} {answer.text}"
+
+
+BODY_VALUES: tuple[Any, ...] = (
+    None,
+    "",
+    "\x00",
+    0,
+    -1,
+    True,
+    1e308,
+    10**30,
+    0.1 + 0.2,
+    "9" * 400,
+    "x" * 5000,
+    [],
+    [None],
+    {},
+    "2026-02-30",
+    "0001-01-01",
+)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *a_meter(),
+        "multiplier",
+        "rolls_over_at",
+        "max_rate_per_h",
+        "expected_interval_s",
+        "level",
+        "accuracy_class",
+        "calibrated_until",
+    ],
+)
+async def test_no_field_of_a_meter_is_a_fault_of_ours(api: Api, name: str) -> None:
+    for number, value in enumerate(BODY_VALUES):
+        body = a_meter(code=f"N{number}") | {name: value}
+        answer = await api.post("meters", body)
+        assert answer.status_code in (201, 409, 422), f"{value!r}: {answer.status_code} {answer.text}"
+        if answer.status_code == 201:
+            schema = DOCUMENT["paths"]["/api/v1/meters"]["post"]["responses"]["201"]["content"]["application/json"]
+            fits(answer.json(), schema["schema"])
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"name": "\\ud800"}',
+        b'{"\\ud800": 1}',
+        b'{"multiplier": NaN}',
+        b'{"multiplier": 1e400}',
+        b'{"rolls_over_at": Infinity}',
+        b'{"multiplier": ' + b"9" * 5000 + b"}",
+        b"[" * 5000,
+        b'{"contacts": [[[[[]]]]]}',
+    ],
+)
+async def test_no_bytes_are_a_fault_of_ours(api: Api, raw: bytes) -> None:
+    headers = {"content-type": "application/json"}
+    answer = await api.ask("PATCH", f"/api/v1/meters/{OWN}/E001", content=raw, headers=headers)
+    assert answer.status_code in (400, 422), answer.text
+    fits(answer.json(), {"$ref": "#/components/schemas/ProblemOut"})
