@@ -70,6 +70,35 @@ def database_trouble(settings: Settings, error: Exception) -> str:
 
 
 @app.command()
+def demo(
+    units: Annotated[int, typer.Option(min=1, max=2000, help="How many enterprises.")] = 60,
+    days: Annotated[int, typer.Option(min=1, max=3000, help="Days of hourly history.")] = 365,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same city.")] = 1,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="HTTP port; 0 takes a free one.")] = 8080,
+    speed: Annotated[float, typer.Option(min=1, help="Meter seconds a second while live.")] = 900,
+    until: Annotated[str | None, typer.Option(help="End of the history: local 2026-11-01, or RFC 3339.")] = None,
+    exit_after: Annotated[
+        float | None, typer.Option(min=0, help="Stop by itself so many seconds after it is up.")
+    ] = None,
+) -> None:
+    """A running city from nothing: database, broker, service, plants with their history, then live."""
+    from app.demo import DemoTrouble, Wishes, run_demo
+    from app.stack.trouble import StackTrouble
+    from energy.interval import BadTime, parse_range_bound
+
+    try:
+        zone = read_settings(database_url="postgresql+asyncpg://").zone
+        end = None if until is None else datetime.fromtimestamp(parse_range_bound(until, zone) / 1_000_000, UTC)
+        if end is not None and end > datetime.now(UTC):
+            raise fail(f"--until {until} lies in the future", WRONG_USE)
+        run_demo(Wishes(units, days, seed, port, speed, end, exit_after))
+    except (BadTime, WrongSetting) as error:
+        raise fail(str(error), WRONG_USE) from error
+    except (DemoTrouble, StackTrouble) as error:
+        raise fail(str(error)) from error
+
+
+@app.command()
 def migrate() -> None:
     """Bring the database to the newest schema and load the reference tables. Doing it twice changes nothing."""
     from app.store.migrate import migrate as bring_up
