@@ -26,7 +26,8 @@ from app.api.problems import BadCursor
 _encoder = msgspec.json.Encoder(decimal_format="number")
 CSV_TYPE = "text/csv"
 XLSX_TYPE = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+"""Full-width signs too: spreadsheets of East Asia take them for the plain ones."""
 KEY_SEPARATOR = "\x1f"
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="Most items in one answer.")]
