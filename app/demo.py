@@ -85,7 +85,7 @@ def run_demo(wishes: Wishes) -> None:
     try:
         addresses = stack.up()
         with service(addresses, stack.state, port) as running:
-            Demo(wishes, addresses, stack.mails, running, stop).run()
+            Demo(wishes, addresses, stack, running, stop).run()
     finally:
         say("Stopping.")
         stack.down()
@@ -179,11 +179,11 @@ class Demo:
     """The steps after the service is up."""
 
     def __init__(
-        self, wishes: Wishes, addresses: Addresses, mails: Path, running: Service, stop: threading.Event
+        self, wishes: Wishes, addresses: Addresses, stack: Stack, running: Service, stop: threading.Event
     ) -> None:
         self._wishes = wishes
         self._addresses = addresses
-        self._mails = mails
+        self._stack = stack
         self._service = running
         self._stop = stop
         self._plans = city(wishes.units, wishes.seed)
@@ -292,7 +292,8 @@ class Demo:
             "API document": f"{self._service.url}/openapi.json",
             "Health, metrics": f"{self._service.url}/readyz, {self._service.url}/metrics",
             "Broker": f"{self._broker()} (user name = client id = gateway id)",
-            "Mails": str(self._mails),
+            "MQTT client": str(self._stack.mosquitto_pub() or "none here; package mosquitto-clients has one"),
+            "Mails": str(self._stack.mails),
             "Admin token": f"{tokens['Admin']} (reads and changes {CITY})",
             "City token": f"{tokens['City']} (reads {CITY})",
             "District token": f"{tokens['District']} (reads {DISTRICTS[0]})",

@@ -12,7 +12,7 @@ from pathlib import Path
 import asyncpg
 
 from app.stack.places import make_folder, server_user, write_for
-from app.stack.process import Server, free_port, last_lines, start, start_of, within
+from app.stack.process import Process, Server, free_port, last_lines, start, start_of, within
 from app.stack.programs import Programs
 from app.stack.trouble import StackTrouble
 
@@ -27,6 +27,8 @@ SETTINGS = {
     "max_locks_per_transaction": "512",  # one lock a chunk: a year of history in one statement touches many
     "shared_buffers": "256MB",
     "max_wal_size": "2GB",
+    "jit": "off",  # its compiler is left out of the unpacked packages: with it on, a costly query fails
+    "max_worker_processes": "32",  # each database with the extension keeps one worker of its own
     "password_encryption": "scram-sha-256",
     "timezone": "UTC",
     "log_timezone": "UTC",
@@ -50,7 +52,8 @@ class DatabaseServer(Server):
         if self.record.process() is None:
             self._make()
             self._mend()
-            self._start()
+            if self.record.process() is None:
+                self._start()
         asyncio.run(self._prepare())
 
     def url(self, database: str = DATABASE, driver: str = "postgresql+asyncpg") -> str:
@@ -83,14 +86,22 @@ class DatabaseServer(Server):
         half.rename(self._data)
 
     def _mend(self) -> None:
-        """A pid file whose number now belongs to another program keeps PostgreSQL from starting."""
+        """PostgreSQL's own pid file: its server is taken back when our record of it was lost; a stale file goes.
+
+        A stale file whose number now belongs to another program would keep PostgreSQL from starting.
+        """
         pid_file = self._data / "postmaster.pid"
         try:
-            pid = int(pid_file.read_text(encoding="utf-8").split("\n")[0])
-        except (OSError, ValueError):
-            return
-        if start_of(pid) is None or str(self._data) not in _command_line(pid):
+            lines = pid_file.read_text(encoding="utf-8").split("\n")
+            pid, port = int(lines[0]), int(lines[3])
+        except (OSError, ValueError, IndexError):
             pid_file.unlink(missing_ok=True)
+            return
+        started = start_of(pid)
+        if started is None or f" -D {self._data} " not in _command_line(pid):
+            pid_file.unlink(missing_ok=True)
+        else:
+            self.record.write(Process(pid, started), port)
 
     def _start(self) -> None:
         port = free_port(self.record.port())

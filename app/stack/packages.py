@@ -50,7 +50,8 @@ def unpacked(cache: Path) -> Path:
     cache.mkdir(parents=True, exist_ok=True)
     with locked(cache / f"debian-{SUITE}.lock"):
         if not complete(folder):
-            shutil.rmtree(folder, ignore_errors=True)
+            for left_over in (folder, *cache.glob("unpacking-*")):
+                shutil.rmtree(left_over, ignore_errors=True)
             _make(cache, folder)
     return folder
 
@@ -125,22 +126,27 @@ def mirror(etc: Path = Path("/etc/apt")) -> str | None:
     for file in (etc / "sources.list", *sorted((etc / "sources.list.d").glob("*"))):
         if file.suffix not in (".list", ".sources") or not file.is_file():
             continue
-        for uri, suites in _entries(file):
-            if uri.rstrip("/").endswith("/debian") and not any("security" in suite for suite in suites):
+        for uri, suites, components in _entries(file):
+            # Others publish below …/debian too, under components of their own names.
+            is_debian = uri.rstrip("/").endswith("/debian") and "main" in components
+            if is_debian and not any("security" in suite for suite in suites):
                 return uri
     return None
 
 
-def _entries(file: Path) -> Iterator[tuple[str, list[str]]]:
+def _entries(file: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Address, suites and components of each entry for binary packages that is switched on."""
     text = file.read_text(encoding="utf-8", errors="replace")
     if file.suffix == ".list":
-        for found in re.finditer(r"^deb\s+(?:\[[^\]]*\]\s+)?(\S+)\s+(\S+)", text, re.MULTILINE):
-            yield found[1], [found[2]]
+        for found in re.finditer(r"^deb\s+(?:\[[^\]]*\]\s+)?(\S+)\s+(\S+)([^\n#]*)", text, re.MULTILINE):
+            yield found[1], [found[2]], found[3].split()
         return
     for stanza in re.split(r"\n\s*\n", text):
         fields = dict(re.findall(r"^(\w[\w-]*):\s*(.+)$", stanza, re.MULTILINE))
+        if "deb" not in fields.get("Types", "").split() or fields.get("Enabled", "yes").strip().lower() == "no":
+            continue
         for uri in fields.get("URIs", "").split():
-            yield uri, fields.get("Suites", "").split()
+            yield uri, fields.get("Suites", "").split(), fields.get("Components", "").split()
 
 
 def _point_programs(root: Path, home: Path) -> None:

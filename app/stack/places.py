@@ -6,6 +6,8 @@ import os
 import pwd
 from pathlib import Path
 
+from app.stack.trouble import StackTrouble
+
 STATE_VARIABLE = "TCEWATCH_STATE_DIR"
 CACHE_VARIABLE = "TCEWATCH_CACHE_DIR"
 UNPRIVILEGED = ("postgres", "nobody")
@@ -39,7 +41,10 @@ def server_user() -> pwd.struct_passwd | None:
             return pwd.getpwnam(name)
         except KeyError:
             continue
-    raise LookupError(f"running as root, and none of the users {', '.join(UNPRIVILEGED)} exists to run servers as")
+    raise StackTrouble(
+        f"PostgreSQL refuses to run as root, and none of the users {', '.join(UNPRIVILEGED)} exists to run it as; "
+        "make one: useradd --system postgres"
+    )
 
 
 def make_folder(folder: Path, owner: pwd.struct_passwd | None) -> Path:

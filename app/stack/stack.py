@@ -72,6 +72,14 @@ class Stack:
         """Where the mail sink keeps what it was sent."""
         return self.mail().mails
 
+    def mosquitto_pub(self) -> Path | None:
+        """A command-line client for the broker, once the stack is up: ours if it was unpacked, else the machine's."""
+        ours = None if self._programs is None else self._programs.mosquitto.parents[1] / "bin" / "mosquitto_pub"
+        if ours is not None and ours.exists():
+            return ours
+        found = shutil.which("mosquitto_pub")
+        return None if found is None else Path(found)
+
     def up(self) -> Addresses:
         """Every part running and ready. Raises StackTrouble."""
         self._make_state()
