@@ -11,8 +11,8 @@ import secrets
 import sys
 from pathlib import Path
 
-from app.stack.broker import first_accounts, readable_accounts
-from app.stack.places import write_file
+from app.stack.broker import first_accounts, readable
+from app.stack.places import write_for
 
 PASSWORD_VARIABLE = "BROKER_PASSWORD"  # noqa: S105  # the name of the variable, not a password
 
@@ -22,10 +22,11 @@ def write_first_accounts(file: Path, password: str, owner: int) -> bool:
 
     The file is closed to all but its owner. Raises OSError when the folder cannot be written.
     """
-    if readable_accounts(file):
+    if readable(file):
         return False
-    write_file(file, json.dumps(first_accounts(password, secrets.token_bytes(12)), indent=1), (owner, owner))
-    os.chown(file.parent, owner, owner)  # the broker replaces the file beside it
+    write_for(None, file, json.dumps(first_accounts(password, secrets.token_bytes(12)), indent=1))
+    for path in (file.parent, file):  # the broker writes its changes beside the file before it replaces it
+        os.chown(path, owner, owner)
     return True
 
 

@@ -49,7 +49,7 @@ class BrokerServer(Server):
         user = server_user()
         make_folder(self._folder, user)
         accounts = self._folder / "dynamic-security.json"
-        if not _readable(accounts):
+        if not readable(accounts):
             password = secrets.token_urlsafe(24)
             write_for(user, self._folder / "password", password)
             write_for(user, accounts, json.dumps(first_accounts(password, secrets.token_bytes(12)), indent=1))
@@ -101,7 +101,7 @@ def first_accounts(password: str, salt: bytes) -> dict[str, Any]:
     return {"defaultACLAccess": closed, "clients": [account], "roles": [{"rolename": SERVICE, "acls": rights}]}
 
 
-def _readable(accounts: Path) -> bool:
+def readable(accounts: Path) -> bool:
     """A file cut short by a crash is made anew: its accounts come back when their gateways are given new secrets."""
     try:
         return bool(json.loads(accounts.read_text(encoding="utf-8"))["clients"])
