@@ -37,7 +37,7 @@ from app.store.readings import ConflictsFound, ReadingLedger
 from app.store.registry import AlreadyThere, Fields, WrongField
 from app.store.tables import carrier
 from energy.units import UnitMismatch
-from ingest.accounts import BrokerAccounts, BrokerRefused, BrokerUnavailable
+from ingest.accounts import BrokerAccounts, BrokerRefused, BrokerUnavailable, NameReserved
 from ingest.batch import Door, Group, ReadingBatch, Received, Verdict
 from ingest.decode import decode
 from ingest.metrics import IngestMetrics
@@ -323,6 +323,8 @@ async def import_gateways(database: Database, settings: Settings, lines: Sequenc
             async with broker_accounts(settings) as accounts:
                 if accounts is not None:
                     await _let_in(accounts, made)
+    except NameReserved as error:
+        raise WrongFile([f"id: {error}"]) from error
     except (BrokerUnavailable, BrokerRefused) as error:
         raise WrongFile([f"the broker takes no accounts now: {error}; see {PREFIX}MQTT_URL"]) from error
     return Imported("gateways", len(lines), secrets=made)
@@ -334,7 +336,7 @@ async def _let_in(accounts: BrokerAccounts, made: Mapping[str, str]) -> None:
         for gateway, secret in made.items():
             await accounts.put(gateway, secret)
             done.append(gateway)
-    except (BrokerUnavailable, BrokerRefused):
+    except (BrokerUnavailable, BrokerRefused, NameReserved):
         for gateway in done:
             await accounts.remove(gateway)
         raise

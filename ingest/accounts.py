@@ -12,7 +12,7 @@ import msgspec
 from ingest.mqtt import Arrival, BrokerLink, BrokerUnavailable
 from ingest.wire import ROOT, is_level
 
-__all__ = ["BrokerAccounts", "BrokerRefused", "BrokerUnavailable"]
+__all__ = ["BrokerAccounts", "BrokerRefused", "BrokerUnavailable", "NameReserved"]
 
 CONTROL = "$CONTROL/dynamic-security/v1"
 ANSWER_TIMEOUT_S = 10.0
@@ -30,6 +30,14 @@ class BrokerRefused(Exception):
         self.error = error
 
 
+class NameReserved(ValueError):
+    """A gateway cannot have this id: it is the name the service itself logs in by. Attribute: gateway."""
+
+    def __init__(self, gateway: str) -> None:
+        self.gateway = gateway
+        super().__init__(f"{gateway!r} is the service's own name at the broker")
+
+
 class BrokerAccounts:
     """Accounts of gateways: user name and client id are the gateway's id, and its rights end at its own topics."""
 
@@ -39,9 +47,14 @@ class BrokerAccounts:
         link.listen(f"{CONTROL}/response", self._answered, qos=0)
 
     async def put(self, gateway: str, secret: str) -> None:
-        """Let a gateway in with this secret from now on; it may be there already. An old secret ends at once."""
+        """Let a gateway in with this secret from now on; it may be there already. An old secret ends at once.
+
+        Raises NameReserved for the service's own name, whose secret this would change.
+        """
         if not is_level(gateway):
             raise ValueError(f"{gateway!r} cannot stand in a topic")
+        if gateway == self._link.username:
+            raise NameReserved(gateway)
         role, rights = role_of(gateway), rights_of(gateway)
         if await self._try("createRole", rolename=role, acls=rights) is not None:
             await self._do("modifyRole", rolename=role, acls=rights)

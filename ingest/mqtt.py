@@ -177,6 +177,7 @@ class BrokerLink:
         self._leaving = False
         self._told = ""
         self.connected = False
+        self.username = None if parts.username is None else unquote(parts.username)
         self._client = self._paho(client_id, parts.username, parts.password)
         if parts.scheme == "mqtts":
             self._client.tls_set_context(ssl.create_default_context(cafile=ca_file))

@@ -68,7 +68,7 @@ def _frame(
 
 def _fits(request: Request, body_max_bytes: int) -> bool:
     length = request.headers.get("content-length", "0" if "transfer-encoding" not in request.headers else "")
-    return length.isdigit() and int(length) <= body_max_bytes
+    return length.isascii() and length.isdigit() and int(length) <= body_max_bytes
 
 
 def document(app: FastAPI) -> dict[str, Any]:

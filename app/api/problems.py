@@ -23,7 +23,7 @@ from app.store.energy import EnterpriseUnknown, TooManyBuckets
 from app.store.registry import AlreadyThere, NotThere, WrongField
 from energy.interval import BadTime, TimezoneMissing
 from energy.units import UnitMismatch
-from ingest.accounts import BrokerRefused
+from ingest.accounts import BrokerRefused, NameReserved
 from ingest.mqtt import BrokerUnavailable
 
 log = logging.getLogger(__name__)
@@ -67,6 +67,7 @@ PROBLEMS: Mapping[type[Exception], tuple[int, str, str, str]] = {
     TooManyBuckets: (422, "range-too-long", "The range is too long for this interval", "时间范围过长"),
     BadCursor: (422, "bad-cursor", "Not a cursor of this list", "游标无效"),
     BadQuery: (422, "bad-query", "A query parameter cannot be used", "查询参数有误"),
+    NameReserved: (422, "name-reserved", "The service itself has this name", "该名称为系统保留"),
     BrokerUnavailable: (503, "broker-unavailable", "The broker cannot be reached", "消息服务不可用"),
     BrokerRefused: (503, "broker-unavailable", "The broker refuses the account", "消息服务拒绝该账户"),
 }
@@ -141,7 +142,7 @@ async def _known(request: Request, error: Exception) -> Response:
     return problem(request, status, code, title, str(error) or title, errors=errors, headers=headers)
 
 
-AT_ONE_FIELD = (WrongField, WrongCreditCode, UnitMismatch)
+AT_ONE_FIELD = (WrongField, WrongCreditCode, UnitMismatch, NameReserved)
 
 
 def _pointed(error: Exception, code: str) -> Mapping[str, Any]:
@@ -151,6 +152,8 @@ def _pointed(error: Exception, code: str) -> Mapping[str, Any]:
             field, why = error.field, error.why
         case WrongCreditCode():
             field, why = "id", error.why
+        case NameReserved():
+            field, why = "id", str(error)
         case _:
             field, why = "unit", str(error)
     return {"pointer": f"/body/{field}", "code": code, "detail": why}

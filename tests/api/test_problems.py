@@ -7,7 +7,7 @@ import pytest
 
 from app.api import problems
 from app.api.deps import Health
-from ingest.accounts import BrokerRefused
+from ingest.accounts import BrokerRefused, NameReserved
 from ingest.mqtt import BrokerUnavailable
 from tests.api.a_service import OWN, Api, a_meter, is_problem
 
@@ -114,6 +114,13 @@ async def test_a_gateway_the_broker_does_not_take_is_not_created(api: Api, error
     before = await api.sql("SELECT secret_sha256 FROM gateway WHERE id = 'gw-own'")
     is_problem(await api.ask("POST", "/api/v1/gateways/gw-own/secret"), 503, "broker-unavailable")
     assert await api.sql("SELECT secret_sha256 FROM gateway WHERE id = 'gw-own'") == before
+
+
+async def test_a_gateway_cannot_take_the_services_own_name(api: Api) -> None:
+    api.accounts.trouble = NameReserved("tcewatch")
+    answer = await api.post("gateways", {"id": "tcewatch", "enterprise": OWN, "name": "x"})
+    assert is_problem(answer, 422, "name-reserved")["errors"][0]["pointer"] == "/body/id"
+    assert await api.sql("SELECT FROM gateway WHERE id = 'tcewatch'") == []
 
 
 @pytest.mark.parametrize(

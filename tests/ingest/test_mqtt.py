@@ -7,12 +7,13 @@ import contextlib
 import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from paho.mqtt import client as paho
 from paho.mqtt.enums import MQTTProtocolVersion
 
-from ingest.accounts import BrokerAccounts, BrokerRefused
+from ingest.accounts import BrokerAccounts, BrokerRefused, NameReserved
 from ingest.batch import Group
 from ingest.metrics import IngestMetrics
 from ingest.mqtt import BrokerDoor, BrokerLink, BrokerUnavailable
@@ -294,3 +295,10 @@ async def test_without_a_broker_the_link_goes_on_trying_and_says_so() -> None:
 def test_an_address_that_is_none_is_said_at_once(url: str) -> None:
     with pytest.raises(ValueError, match="mqtt://user:password@host:port"):
         BrokerLink(url, client_id="t", metrics=metrics())
+
+
+async def test_no_gateway_can_take_the_services_own_account(broker_url: str) -> None:
+    async with site(broker_url) as it:
+        own = unquote(urlsplit(broker_url).username or "")
+        with pytest.raises(NameReserved):
+            await it.accounts.put(own, "another secret")
