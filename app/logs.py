@@ -9,7 +9,13 @@ import structlog
 
 from app.settings import LogFormat
 
-QUIET = ("uvicorn.access", "asyncio")
+QUIET = ("uvicorn.access", "asyncio", "alembic.runtime.migration")
+
+
+def without_colours(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """The server repeats some of its lines for coloured terminals; once is enough."""
+    event.pop("color_message", None)
+    return event
 
 
 def set_up_logs(log_format: LogFormat, level: int = logging.INFO) -> None:
@@ -18,6 +24,7 @@ def set_up_logs(log_format: LogFormat, level: int = logging.INFO) -> None:
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.stdlib.ExtraAdder(),
+        without_colours,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
