@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import stat
 from pathlib import Path
 
 from app.stack.trouble import StackTrouble
@@ -53,6 +54,18 @@ def make_folder(folder: Path, owner: pwd.struct_passwd | None) -> Path:
     if owner is not None:
         os.chown(folder, owner.pw_uid, owner.pw_gid)
     return folder
+
+
+def closed_to(folder: Path, owner: pwd.struct_passwd | None) -> Path | None:
+    """The first folder on the way that the servers' user may not pass through; None when it can get there."""
+    if owner is None:
+        return None
+    for step in (*reversed(folder.parents), folder):
+        facts = step.stat()
+        needed = stat.S_IXUSR if facts.st_uid == owner.pw_uid else stat.S_IXOTH
+        if not facts.st_mode & needed:
+            return step
+    return None
 
 
 def write_for(owner: pwd.struct_passwd | None, file: Path, text: str) -> Path:

@@ -18,7 +18,7 @@ from app.stack.broker import BrokerServer
 from app.stack.database import DatabaseServer
 from app.stack.mail import MailServer
 from app.stack.packages import locked
-from app.stack.places import cache_dir, make_folder, state_dir
+from app.stack.places import cache_dir, closed_to, make_folder, server_user, state_dir
 from app.stack.process import Server
 from app.stack.programs import Programs, find_programs
 from app.stack.trouble import StackTrouble
@@ -126,9 +126,20 @@ class Stack:
             ) from error
         self.state.chmod(0o755)  # the servers' own folders below it are theirs alone
 
+    def _check_way(self) -> None:
+        """Raises StackTrouble when the servers' user cannot get to their folders."""
+        user = server_user()
+        closed = closed_to(self.state, user)
+        if closed is not None and user is not None:
+            raise StackTrouble(
+                f"the servers run as {user.pw_name}, who may not pass through {closed}; open it with "
+                f"chmod a+x {closed}, or name another folder in TCEWATCH_STATE_DIR"
+            )
+
     def _up(self) -> Addresses:
         sources = [f"{variable(name)} is given: used as it is" for name in self._given]
         if not {"database_url", "mqtt_url"} <= self._given.keys():
+            self._check_way()
             try:
                 self._programs = find_programs(self._cache)
             except StackTrouble as trouble:

@@ -8,6 +8,7 @@ import secrets
 import subprocess
 from collections.abc import Iterator
 from decimal import Decimal
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,7 @@ def test_a_killed_service_loses_nothing_that_the_gateway_can_send_again(plant: P
     command = replay_command(plant, "gw-steel", "--door", "mqtt", "--batch", "100")
     replay = subprocess.Popen([*COMMAND, *command], env={**os.environ, **plant.env}, stdout=subprocess.PIPE, text=True)
     for least in (3_000, 12_000, 24_000):
-        until(lambda least=least: committed(plant) >= least, what="the replay goes on", pause_s=0.01)
+        until(partial(reached, plant, least), what="the replay goes on", pause_s=0.01)
         plant.service.kill()
         plant.service.start()
     output, _ = replay.communicate(timeout=300)
@@ -110,8 +111,8 @@ def test_a_killed_service_loses_nothing_that_the_gateway_can_send_again(plant: P
     assert_the_files_own_sums(plant)
 
 
-def committed(plant: Plant) -> int:
-    """Readings in the database, counted there."""
+def reached(plant: Plant, least: int) -> bool:
+    """Whether so many readings are in the database, counted there."""
 
     async def count() -> int:
         connection = await asyncpg.connect(plain_url(plant.env["TCEWATCH_DATABASE_URL"]))
@@ -120,4 +121,4 @@ def committed(plant: Plant) -> int:
         finally:
             await connection.close()
 
-    return asyncio.run(count())
+    return asyncio.run(count()) >= least

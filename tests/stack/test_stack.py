@@ -173,6 +173,14 @@ def test_a_mail_sent_to_the_sink_can_be_read_there(own: Stack) -> None:
     assert b"Subject:" in kept.read_bytes()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root starts servers as another user")
+def test_a_folder_that_the_servers_user_cannot_enter_is_named(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    with pytest.raises(StackTrouble, match="chmod a\\+x"):
+        Stack(state=closed / "state", environment=NOTHING_GIVEN).up()
+
+
 def test_no_room_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1_000_000))
