@@ -134,6 +134,23 @@ def serve(
         raise fail(f"a part of the service failed: {'; '.join(map(repr, group.exceptions))}") from group
 
 
+@app.command()
+def doctor() -> None:
+    """Look at what the service needs on this machine; a line for each, with the command that mends it."""
+    from app.doctor import examine, wrong_settings
+
+    try:
+        findings = examine(read_settings())
+    except WrongSetting as error:
+        findings = wrong_settings(error)
+    for finding in findings:
+        typer.echo(str(finding))
+    missing = sum(finding.state == "missing" for finding in findings)
+    typer.echo(f"{missing} missing" if missing else "nothing is missing")
+    if missing:
+        raise typer.Exit(FAILED)
+
+
 @token_app.command("create")
 def token_create(
     role: Annotated[str, typer.Option(help="admin, supervisor or enterprise.")],

@@ -1,255 +1,376 @@
-"""What is missing on this machine, and the command that mends it.
+"""`tcewatch doctor`: what is missing for the service to run here, each with the command that mends it.
 
-Each question is asked on its own and answers with a finding: a broken database hides no full disk. Nothing is changed.
+Looking changes nothing: no folder is made, no program fetched, and the broker is asked under a client id of its own, so
+that the session of a running service stays as it is.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
+import http.client
+import json
+import logging
 import os
+import platform
+import secrets
 import shutil
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import urlsplit
 
 import asyncpg
-from alembic.script import ScriptDirectory
+from prometheus_client import CollectorRegistry
 from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import create_async_engine
 
-from app.settings import PREFIX, Settings
-from app.stack.packages import NEEDED_BYTES, can_unpack, complete
+from app.settings import PREFIX, Settings, WrongSetting
+from app.stack import packages
+from app.stack.database import NEEDED_BYTES as DATABASE_NEEDS_BYTES
 from app.stack.places import CACHE_VARIABLE, STATE_VARIABLE, cache_dir, state_dir
-from app.stack.programs import Programs, on_machine
+from app.stack.programs import POSTGRES_MAJOR, Programs, on_machine
 from app.stack.stack import docker_answers
 from app.store.database import plain_url
-from app.store.migrate import configuration
+from app.store.migrate import SchemaMissing, require_schema
+from ingest.metrics import IngestMetrics
+from ingest.mqtt import BrokerLink
 
 State = Literal["ok", "note", "missing"]
 
-PYTHON = (3, 11)
+OLDEST_PYTHON = (3, 11)
 ANSWER_WITHIN_S = 5.0
-STATE_NEEDED_BYTES = 2_000_000_000
-"""A year of hourly readings of 60 plants with its rollups takes about half of this."""
-CLOCK_MAY_DIFFER = timedelta(seconds=5)
-ELSEWHERE = frozenset({STATE_VARIABLE, CACHE_VARIABLE, f"{PREFIX}GATEWAY_SECRET", f"{PREFIX}TEST_DATA"})
-"""Variables of our commands that are no settings of the service."""
+CLOCK_TOLERANCE_S = 5.0
+STACK_UP = 'tcewatch stack up && eval "$(tcewatch stack env)"'
+DATABASE_MEND = f"export {PREFIX}DATABASE_URL=postgresql+asyncpg://USER:PASSWORD@HOST:PORT/DATABASE"
+BROKER_MEND = f"export {PREFIX}MQTT_URL=mqtt://USER:PASSWORD@HOST:PORT"
+INSTALL = f"apt-get install postgresql-{POSTGRES_MAJOR}-timescaledb mosquitto"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One question and its answer. `mend` is a command or a sentence, always there when something is missing."""
+    """One thing looked at. `missing` keeps the service from running here; a `note` does not. `mend` is a command."""
 
     what: str
     state: State
     detail: str
     mend: str | None = None
 
-
-@dataclass(frozen=True, slots=True)
-class DatabaseFacts:
-    """What a database says of itself. `revision` is None without our schema, `edition` None without TimescaleDB."""
-
-    version: str
-    timescaledb: str | None
-    edition: str | None
-    revision: str | None
-    ahead: timedelta  # database clock minus ours
+    def __str__(self) -> str:
+        return f"{self.state:<8}{self.what}: {self.detail}" + (f"\n        mend: {self.mend}" if self.mend else "")
 
 
 def examine(settings: Settings) -> list[Finding]:
-    """Every finding, those of the machine first. Takes some seconds when a server does not answer."""
+    """Everything, in the order a person would mend it. Takes some seconds where a server does not answer."""
+    servers = [*asyncio.run(examine_database(settings)), asyncio.run(examine_broker(settings)), examine_mail(settings)]
+    without = any(finding.state == "missing" for finding in servers)
+    return [*examine_machine(needs_stack=without), *servers, examine_http(settings)]
+
+
+def wrong_settings(error: WrongSetting) -> list[Finding]:
+    """A finding for each variable that cannot be used; with the machine's own these are all that can be said."""
+    lines = str(error).splitlines()
+    wrong = [Finding("settings", "missing", line, f"unset {line.split()[0]}") for line in lines]
+    return [*wrong, *examine_machine(needs_stack=False)]
+
+
+# The machine ----------------------------------------------------------------------------------------------------------
+
+
+def examine_machine(*, needs_stack: bool) -> list[Finding]:
+    """Python, room, and the programs of a local stack. Where servers are given elsewhere the stack is not needed."""
+    unpacked = packages.complete(cache_dir() / f"debian-{packages.SUITE}")
+    programs = judge_programs(
+        on_machine(), packages.can_unpack(), unpacked=unpacked, docker=docker_answers(), needed=needs_stack
+    )
     return [
-        python_version(sys.version_info[:3]),
-        settings_given(os.environ),
-        disk("state folder", state_dir(), STATE_NEEDED_BYTES, STATE_VARIABLE, free_bytes),
-        disk("cache folder", cache_dir(), _cache_needs(cache_dir()), CACHE_VARIABLE, free_bytes),
-        *programs(on_machine(), can_unpack(), docker_here=docker_answers()),
-        *database(settings.database_url, newest_revision()),
-        broker(settings.mqtt_url),
-        http_port(settings.http_host, settings.http_port),
-        Finding("Node.js and npm", "ok", "not needed"),
+        judge_python(sys.version_info[:3]),
+        examine_folder("state folder", state_dir(), DATABASE_NEEDS_BYTES, STATE_VARIABLE, needed=needs_stack),
+        examine_folder(
+            "cache folder", cache_dir(), 0 if unpacked else packages.NEEDED_BYTES, CACHE_VARIABLE, needed=needs_stack
+        ),
+        programs,
     ]
 
 
-# the machine ----------------------------------------------------------------------------------------------------------
+def judge_python(version: tuple[int, ...]) -> Finding:
+    found = ".".join(map(str, version))
+    if version[:2] < OLDEST_PYTHON:
+        return Finding("Python", "missing", f"{found}; 3.11 or newer is needed", "apt-get install python3 python3-venv")
+    return Finding("Python", "ok", f"{found} ({platform.python_implementation()})")
 
 
-def python_version(found: tuple[int, ...]) -> Finding:
-    text = ".".join(map(str, found))
-    if found[:2] >= PYTHON:
-        return Finding("Python", "ok", text)
-    wanted = ".".join(map(str, PYTHON))
-    return Finding("Python", "missing", f"{text}; {wanted} or newer is needed", "apt-get install python3 python3-venv")
-
-
-def settings_given(environment: Mapping[str, str]) -> Finding:
-    """The settings are checked before we are called; a misspelt name is what that check cannot see."""
-    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
-    given = {name for name in environment if name.startswith(PREFIX)}
-    strange = sorted(given - known - ELSEWHERE)
-    if strange:
-        names = ", ".join(strange)
-        return Finding("settings", "note", f"valid, but nothing reads {names}", f"unset {' '.join(strange)}")
-    return Finding("settings", "ok", f"valid; given: {', '.join(sorted(given & known)) or 'none, all by default'}")
-
-
-def free_bytes(folder: Path) -> int:
-    """Free bytes where a folder is or would be made."""
-    there = next(place for place in (folder, *folder.parents) if place.exists())
-    return shutil.disk_usage(there).free
-
-
-def disk(what: str, folder: Path, needed: int, variable: str, free: Callable[[Path], int]) -> Finding:
-    """Whether there is room. Raises nothing: a folder that cannot be looked at is a finding."""
-    try:
-        found = free(folder)
-    except OSError as error:
-        return Finding(what, "missing", f"{folder}: {error.strerror}", f"export {variable}=/a/folder/you/own")
-    detail = f"{folder}, {found // 1_000_000} MB free"
-    if found >= needed:
-        return Finding(what, "ok", detail)
-    return Finding(
-        what,
-        "missing",
-        f"{detail}; {needed // 1_000_000} MB are needed",
-        f"free some space, or export {variable}=/a/folder/on/a/larger/disk",
+def examine_folder(what: str, folder: Path, needed_bytes: int, variable: str, *, needed: bool) -> Finding:
+    """Whether the folder can be written, or made, and has room."""
+    standing = next(place for place in (folder, *folder.parents) if place.exists())
+    writable = os.access(standing, os.W_OK | os.X_OK) and standing.is_dir()
+    return judge_folder(
+        what, folder, shutil.disk_usage(standing).free if writable else None, needed_bytes, variable, needed=needed
     )
 
 
-def _cache_needs(cache: Path) -> int:
-    """Unpacked programs need no more room."""
-    return 0 if any(complete(folder) for folder in cache.glob("debian-*")) else NEEDED_BYTES
+def judge_folder(
+    what: str, folder: Path, free_bytes: int | None, needed_bytes: int, variable: str, *, needed: bool
+) -> Finding:
+    """`free_bytes` None: the folder cannot be written."""
+    state: State = "missing" if needed else "note"
+    mend = f"export {variable}=/a/folder/with/room"
+    if free_bytes is None:
+        return Finding(what, state, f"{folder} cannot be written by this user", mend)
+    room = f"{folder} has {free_bytes // 1_000_000} MB free"
+    if free_bytes < needed_bytes:
+        return Finding(what, state, f"{room}; {needed_bytes // 1_000_000} MB are needed", mend)
+    return Finding(what, "ok", room)
 
 
-def programs(own: Programs | str, why_not_unpack: str | None, *, docker_here: bool) -> Iterator[Finding]:
-    """Where the local stack would take TimescaleDB and Mosquitto from, in the order in which it looks."""
+def judge_programs(
+    own: Programs | str, why_no_packages: str | None, *, unpacked: bool, docker: bool, needed: bool
+) -> Finding:
+    """The first of the ways a local stack can be had, in the order in which `tcewatch stack` tries them."""
+    what = "programs of the local stack"
     if isinstance(own, Programs):
-        yield Finding("programs of this machine", "ok", f"{own.postgres_bin}, {own.mosquitto}")
-    else:
-        yield Finding("programs of this machine", "note", own)
-    if why_not_unpack is None:
-        yield Finding("packages to unpack (apt)", "ok", "Debian's packages can be unpacked into the cache folder")
-    else:
-        yield Finding("packages to unpack (apt)", "note", why_not_unpack)
-    docker = "its daemon answers" if docker_here else "no daemon answers; it is only needed where nothing else serves"
-    yield Finding("Docker", "ok" if docker_here else "note", docker)
-    if isinstance(own, str) and why_not_unpack is not None and not docker_here:
-        yield Finding(
-            "a local stack",
-            "missing",
-            "neither programs, nor packages, nor Docker",
-            "apt-get install postgresql-17-timescaledb mosquitto",
-        )
+        return Finding(what, "ok", f"{own.source}: {own.postgres_bin}, {own.mosquitto}")
+    if why_no_packages is None:
+        when = "unpacked already" if unpacked else "fetched at the first start"
+        return Finding(what, "ok" if unpacked else "note", f"packages of Debian 13, {when} ({own})")
+    why = f"{own}; packages cannot be unpacked: {why_no_packages}"
+    if docker:
+        return Finding(what, "note", f"containers of a Docker daemon ({why})")
+    return Finding(what, "missing" if needed else "note", f"{why}; no Docker daemon answers", INSTALL)
 
 
-# the servers ----------------------------------------------------------------------------------------------------------
+# The database ---------------------------------------------------------------------------------------------------------
 
 
-def newest_revision() -> str:
-    """The revision of the schema this program needs."""
-    return str(ScriptDirectory.from_config(configuration()).get_current_head())
-
-
-def database(url: str, newest: str) -> Iterator[Finding]:
-    """Whether it answers, and if so what it is. Passwords are not shown."""
-    address = make_url(url).render_as_string(hide_password=True)
+async def examine_database(settings: Settings) -> list[Finding]:
+    """Reachable, of the tested version, with TimescaleDB and the schema, and with our time."""
     try:
-        facts = asyncio.run(asked(url))
+        address = make_url(settings.database_url).render_as_string(hide_password=True)
+    except (ArgumentError, ValueError) as error:
+        return [Finding("database", "missing", f"{PREFIX}DATABASE_URL is no address: {said(error)}", DATABASE_MEND)]
+    try:
+        connection = await asyncpg.connect(plain_url(settings.database_url), timeout=ANSWER_WITHIN_S)
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        yield Finding("database", "missing", f"{address}: {_sentence(error)}", mend_database(error))
-        return
-    yield Finding("database", "ok", f"{address}, PostgreSQL {facts.version}")
-    yield timescaledb(facts)
-    yield schema(facts.revision, newest)
-    yield clock(facts.ahead)
-
-
-def mend_database(error: BaseException) -> str:
-    if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError):
-        return f"mend user and password in {PREFIX}DATABASE_URL"
-    if isinstance(error, asyncpg.InvalidCatalogNameError):
-        return f"createdb, or mend the name in {PREFIX}DATABASE_URL"
-    return 'tcewatch stack up && eval "$(tcewatch stack env)"'
-
-
-def timescaledb(facts: DatabaseFacts) -> Finding:
-    if facts.timescaledb is None:
-        return Finding("TimescaleDB", "missing", "not in this database", "psql -c 'CREATE EXTENSION timescaledb'")
-    return Finding("TimescaleDB", "ok", f"{facts.timescaledb}, {facts.edition} edition; either edition will do")
-
-
-def schema(found: str | None, newest: str) -> Finding:
-    if found == newest:
-        return Finding("schema", "ok", f"at revision {found}, the newest")
-    at = "no schema yet" if found is None else f"at revision {found}"
-    return Finding("schema", "missing", f"{at}; this program needs {newest}", "tcewatch migrate")
-
-
-def clock(ahead: timedelta) -> Finding:
-    """Readings are dated by meters and judged by our clock; what was written when is the database's."""
-    detail = (
-        f"the database's clock is {abs(ahead).total_seconds():.1f} s {'ahead' if ahead > timedelta() else 'behind'}"
-    )
-    if abs(ahead) <= CLOCK_MAY_DIFFER:
-        return Finding("clocks", "ok", detail)
-    return Finding("clocks", "missing", detail, "timedatectl set-ntp true, here and on the database's machine")
-
-
-async def asked(url: str) -> DatabaseFacts:
-    """Asks one database for its facts. Raises what asyncpg raises, or TimeoutError."""
-    connection = await asyncpg.connect(plain_url(url), timeout=ANSWER_WITHIN_S)
+        return [judge_no_database(address, error)]
     try:
-        before = datetime.now(UTC)
-        row: Any = await connection.fetchrow(
-            """SELECT clock_timestamp() AS now, current_setting('server_version') AS version,
-                      current_setting('timescaledb.license', true) AS edition,
-                      (SELECT extversion FROM pg_extension WHERE extname = 'timescaledb') AS timescaledb,
-                      to_regclass('alembic_version') IS NOT NULL AS has_schema"""
-        )
-        middle = before + (datetime.now(UTC) - before) / 2
-        revision = await connection.fetchval("SELECT version_num FROM alembic_version") if row["has_schema"] else None
+        version = int(await connection.fetchval("SELECT current_setting('server_version_num')")) // 10_000
+        found = [Finding("database", "ok", f"{address} answers"), judge_postgres(version)]
+        found.append(await examine_timescale(connection, version))
+        found.append(await examine_clock(connection, settings))
     finally:
-        await connection.close(timeout=ANSWER_WITHIN_S)
-    return DatabaseFacts(row["version"], row["timescaledb"], row["edition"] or None, revision, row["now"] - middle)
+        await connection.close()
+    return [*found, await examine_schema(settings)]
 
 
-def broker(url: str | None) -> Finding:
-    """Whether somebody listens at the broker's address."""
-    if url is None:
-        return Finding("broker", "note", f"{PREFIX}MQTT_URL is not set: gateways can only use HTTP")
-    parts = urlsplit(url)
-    port = parts.port or (8883 if parts.scheme == "mqtts" else 1883)
-    place = f"{parts.hostname}:{port}"
+def judge_no_database(address: str, error: Exception) -> Finding:
+    if isinstance(error, asyncpg.InvalidPasswordError | asyncpg.InvalidAuthorizationSpecificationError):
+        return Finding("database", "missing", f"{address} refuses the log-in: {error}", DATABASE_MEND)
+    if isinstance(error, asyncpg.InvalidCatalogNameError):
+        url = make_url(address)
+        name, mend = url.database, f"createdb -h {url.host} -p {url.port or 5432} -U {url.username} {url.database}"
+        return Finding("database", "missing", f"{address} has no database {name}", mend)
+    detail = f"{address} does not answer: {said(error)}"
+    return Finding("database", "missing", detail, stack_instead(f"{PREFIX}DATABASE_URL"))
+
+
+def judge_postgres(major: int) -> Finding:
+    if major != POSTGRES_MAJOR:
+        return Finding("PostgreSQL", "note", f"PostgreSQL {major}; the tests run on {POSTGRES_MAJOR}")
+    return Finding("PostgreSQL", "ok", f"PostgreSQL {major}")
+
+
+async def examine_timescale(connection: asyncpg.Connection, postgres: int) -> Finding:
+    installed = await connection.fetchval("SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'")
+    available = await connection.fetchval("SELECT true FROM pg_available_extensions WHERE name = 'timescaledb'")
+    if installed is None:
+        return judge_no_timescale(postgres, available=bool(available))
+    edition = await connection.fetchval("SHOW timescaledb.license")
+    return Finding("TimescaleDB", "ok", f"{installed}, {edition} edition (the apache edition is enough)")
+
+
+def judge_no_timescale(postgres: int, *, available: bool) -> Finding:
+    if available:
+        return Finding("TimescaleDB", "missing", "not yet part of this database", "tcewatch migrate")
+    mend = f"apt-get install postgresql-{postgres}-timescaledb  # then shared_preload_libraries = 'timescaledb'"
+    return Finding("TimescaleDB", "missing", "the database server does not have it", mend)
+
+
+async def examine_clock(connection: asyncpg.Connection, settings: Settings) -> Finding:
+    """The database's clock against the middle of the question's way there and back."""
+    before = datetime.now(UTC)
+    there: datetime = await connection.fetchval("SELECT clock_timestamp()")
+    after = datetime.now(UTC)
+    return judge_clock((there - (before + (after - before) / 2)).total_seconds(), settings.reading_max_ahead_s)
+
+
+def judge_clock(ahead_s: float, max_ahead_s: int) -> Finding:
+    """`ahead_s`: how far the database's clock is ahead of ours."""
+    detail = f"the database's is {abs(ahead_s):.1f} s {'ahead of' if ahead_s >= 0 else 'behind'} this machine's"
+    if abs(ahead_s) <= CLOCK_TOLERANCE_S:
+        return Finding("clock", "ok", detail)
+    state: State = "missing" if abs(ahead_s) > max_ahead_s else "note"
+    return Finding("clock", state, detail, "timedatectl set-ntp true  # on both machines")
+
+
+async def examine_schema(settings: Settings) -> Finding:
+    engine = create_async_engine(settings.database_url)
+    try:
+        await require_schema(engine)
+    except SchemaMissing as error:
+        return Finding("schema", "missing", str(error).partition(";")[0], "tcewatch migrate")
+    finally:
+        await engine.dispose()
+    return Finding("schema", "ok", "at the newest revision")
+
+
+# The broker and the mail server ---------------------------------------------------------------------------------------
+
+
+class Reasons(logging.Handler):
+    """Why there was no connection, as the link itself says it to the log."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.last = str(getattr(record, "why", None) or record.getMessage())
+
+
+@contextmanager
+def listening(name: str) -> Iterator[Reasons]:
+    """What a logger says, kept for us and shown nowhere else."""
+    logger, reasons = logging.getLogger(name), Reasons()
+    propagates = logger.propagate
+    logger.addHandler(reasons)
+    logger.propagate = False
+    try:
+        yield reasons
+    finally:
+        logger.propagate = propagates
+        logger.removeHandler(reasons)
+
+
+async def examine_broker(settings: Settings) -> Finding:
+    """A log-in with the service's own account, by the link that the service uses."""
+    variable = f"{PREFIX}MQTT_URL"
+    if settings.mqtt_url is None:
+        return Finding("broker", "note", f"{variable} is not set: no gateway can use the broker door", STACK_UP)
+    try:
+        address, link = without_password(settings.mqtt_url), link_to(settings.mqtt_url)
+    except ValueError as error:
+        return Finding("broker", "missing", f"{variable} is no address: {said(error)}", BROKER_MEND)
+    with listening("ingest.mqtt") as reasons:
+        if await greeted(link, reasons):
+            return Finding("broker", "ok", f"{address} takes our log-in")
+    return judge_no_broker(address, reasons.last, stack_instead(variable))
+
+
+def judge_no_broker(address: str, why: str, stack: str) -> Finding:
+    if "refuses" in why:
+        return Finding("broker", "missing", f"{address}: {why}", BROKER_MEND)
+    return Finding("broker", "missing", f"{address} does not answer: {why or 'no greeting in time'}", stack)
+
+
+def link_to(url: str) -> BrokerLink:
+    """A link that leaves nothing at the broker."""
+    client_id = f"tcewatch-doctor-{secrets.token_hex(4)}"
+    return BrokerLink(url, client_id=client_id, metrics=IngestMetrics(CollectorRegistry()), session_expiry_s=0)
+
+
+async def greeted(link: BrokerLink, reasons: Reasons) -> bool:
+    """Whether the broker takes our log-in at the first attempt, in time."""
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    running = asyncio.create_task(link.run(stop))
+    end_s = loop.time() + ANSWER_WITHIN_S
+    while not (link.connected or reasons.last or running.done()) and loop.time() < end_s:  # noqa: ASYNC110  # no event tells
+        await asyncio.sleep(0.02)
+    connected = link.connected
+    stop.set()
+    await asyncio.wait((running,), timeout=ANSWER_WITHIN_S)
+    return connected
+
+
+def examine_mail(settings: Settings) -> Finding:
+    """A TCP connection; whether mail is taken shows when it is sent."""
+    variable = f"{PREFIX}SMTP_URL"
+    if settings.smtp_url is None:
+        return Finding("mail", "note", f"{variable} is not set: no mail is sent", STACK_UP)
+    try:
+        parts, address = urlsplit(settings.smtp_url), without_password(settings.smtp_url)
+        port = parts.port or (465 if parts.scheme == "smtps" else 25)
+    except ValueError as error:
+        mend = f"export {variable}=smtp://HOST:PORT"
+        return Finding("mail", "missing", f"{variable} is no address: {said(error)}", mend)
     try:
         socket.create_connection((parts.hostname or "", port), timeout=ANSWER_WITHIN_S).close()
     except OSError as error:
-        return Finding(
-            "broker", "missing", f"{place}: {_sentence(error)}", 'tcewatch stack up && eval "$(tcewatch stack env)"'
-        )
-    return Finding("broker", "ok", f"{place} answers")
+        return Finding("mail", "missing", f"{address} does not answer: {said(error)}", stack_instead(variable))
+    return Finding("mail", "ok", f"{address} answers")
 
 
-def http_port(host: str, port: int) -> Finding:
-    """Whether the service could listen there; 0 always finds a free port."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
+def without_password(url: str) -> str:
+    parts = urlsplit(url)
+    user = f"{parts.username}@" if parts.username else ""
+    port = f":{parts.port}" if parts.port else ""
+    return f"{parts.scheme}://{user}{parts.hostname}{port}"
+
+
+# The HTTP port --------------------------------------------------------------------------------------------------------
+
+
+def examine_http(settings: Settings) -> Finding:
+    """Free, or held by a tcewatch that answers."""
+    host, port = settings.http_host, settings.http_port
+    why = port_trouble(host, port)
+    if why is None:
+        return Finding("HTTP port", "ok", f"{host}:{port} is free" if port else "a free one is taken at the start")
+    if why.errno == errno.EADDRINUSE and service_answers(host, port):
+        return Finding("HTTP port", "ok", f"a tcewatch service answers on {host}:{port}")
+    detail = f"{host}:{port} cannot be listened on: {said(why)}"
+    if why.errno == errno.EADDRNOTAVAIL:
+        return Finding("HTTP port", "missing", detail, f"export {PREFIX}HTTP_HOST=127.0.0.1")
+    return Finding("HTTP port", "missing", detail, f"export {PREFIX}HTTP_PORT=0  # a free one, named in the log")
+
+
+def port_trouble(host: str, port: int) -> OSError | None:
+    """Why the service could not listen there; None if it could."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:
-            return Finding(
-                "HTTP port",
-                "missing",
-                f"{host}:{port} cannot be listened on: {_sentence(error)}",
-                f"end the program that uses it (ss -ltnp), or export {PREFIX}HTTP_PORT=0",
-            )
-    return Finding("HTTP port", "ok", f"{host}:{port or 'any'} is free")
+            return error
+    return None
 
 
-def _sentence(error: BaseException) -> str:
-    return str(error) or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)
+def service_answers(host: str, port: int) -> bool:
+    """Whether what listens there says it is alive in the way our service does."""
+    reach = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    connection = http.client.HTTPConnection(reach, port, timeout=ANSWER_WITHIN_S)
+    try:
+        connection.request("GET", "/healthz")
+        body = json.loads(connection.getresponse().read(4096))
+    except (OSError, ValueError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+    return isinstance(body, dict) and body.get("status") == "alive"
+
+
+# Words ----------------------------------------------------------------------------------------------------------------
+
+
+def stack_instead(variable: str) -> str:
+    """The local stack in place of a server that does not answer; a variable that is set would win over it."""
+    return f"unset {variable}; {STACK_UP}" if os.environ.get(variable) else STACK_UP
+
+
+def said(error: Exception) -> str:
+    return str(error) or type(error).__name__

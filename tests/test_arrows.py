@@ -25,7 +25,7 @@ ARROWS: dict[str, frozenset[str]] = {
     "app.settings": frozenset(),
     "app.logs": frozenset({"app.settings"}),
     "app.importing": frozenset({"energy", "ingest", "app.store", "app.settings"}),
-    "app.doctor": frozenset({"app.settings", "app.store", "app.stack"}),
+    "app.doctor": frozenset({"ingest", "app.settings", "app.store", "app.stack"}),
     "app.main": frozenset({"energy", "ingest", "alerts", "app.settings", "app.store", "app.rollup", "app.api"}),
     "app.demo": frozenset({"simulators", "energy", "app.settings", "app.store", "app.stack", "app.main"}),
     "app.cli": frozenset(
