@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from app.settings import PREFIX, Settings
+from app.settings import PREFIX, Settings, read_settings
 from app.stack.broker import LIMITS
 from app.stack.database import SETTINGS
 from app.stack.stack import COMPOSE, COMPOSE_ADDRESSES
@@ -109,7 +109,7 @@ def test_the_image_of_the_service_carries_the_version_of_the_program() -> None:
 def test_the_service_is_given_settings_that_exist_and_that_it_accepts(name: str) -> None:
     given = {key: resolved(value, {}) for key, value in SERVICES[name]["environment"].items()}
     assert {key.removeprefix(PREFIX).lower() for key in given} <= Settings.model_fields.keys()
-    settings = Settings(**{key.removeprefix(PREFIX).lower(): value for key, value in given.items()})
+    settings = read_settings(**{key.removeprefix(PREFIX).lower(): value for key, value in given.items()})
     assert settings.timezone == "Asia/Shanghai"
 
 
