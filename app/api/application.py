@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.api import energy_routes, health_routes, ledger_routes, problems, registry_routes
+from app.api.answers import CSV_TYPE, XLSX_TYPE
 from app.api.deps import ApiDeps
 from app.api.schemas import ProblemOut
 from ingest.http import OPENAPI_PATH, PATH, Hearing
@@ -102,8 +103,22 @@ def _declare_problems(path: str, operation: dict[str, Any]) -> None:
     told = {"401": "No valid token", "422": "The request cannot be used", "503": "Come again later"}
     if "{" in path:
         told["404"] = "Not there, or not for this token"
+    if "requestBody" in operation:
+        told["400"] = "The body cannot be read"
     if "requestBody" in operation or operation["operationId"] in ("listAudit", "rotateGatewaySecret"):
         told |= {"403": "This token may only read", "409": "It exists already", "413": "The body is too large"}
+    _declare_forms(operation)
     for status, words in told.items():
         content = {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemOut"}}}
         answers[status] = {"description": words, "content": content}
+
+
+def _declare_forms(operation: dict[str, Any]) -> None:
+    """What an answer may be besides JSON: a table, or nothing when the caller has it already."""
+    asked = {parameter["name"] for parameter in operation.get("parameters", ())}
+    if "format" in asked:
+        content = operation["responses"]["200"]["content"]
+        content[CSV_TYPE] = {"schema": {"type": "string"}}
+        content[XLSX_TYPE] = {"schema": {"type": "string", "contentMediaType": XLSX_TYPE}}
+    if operation["operationId"] == "getEnergy":
+        operation["responses"]["304"] = {"description": "The figures are those of the ETag in If-None-Match"}
