@@ -46,8 +46,8 @@ lock:
 		--universal --python-version 3.11 -o requirements/run.txt
 	uv pip compile pyproject.toml --group dev --generate-hashes --no-emit-index-url --no-annotate --no-header \
 		--universal --python-version 3.11 -o requirements/dev.txt
-	echo 'hatchling>=1.27' | uv pip compile - -c requirements/dev.txt --generate-hashes --no-emit-index-url --no-annotate \
-		--no-header --universal --python-version 3.11 -o requirements/build.txt
+	echo 'hatchling>=1.27' | uv pip compile - --constraint requirements/dev.txt --generate-hashes --no-emit-index-url \
+		--no-annotate --no-header --universal --python-version 3.11 -o requirements/build.txt
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
