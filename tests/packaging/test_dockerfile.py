@@ -1,108 +1,125 @@
-"""The Dockerfile without a container engine: the rules of a sound image, and that what it copies is there."""
+"""The Dockerfile, read as its instructions: what a linter would say, and what only we can know."""
 
 from __future__ import annotations
 
 import json
 import re
-import tomllib
-from pathlib import Path
+from pathlib import PurePosixPath
+from urllib.parse import urlsplit
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from app.settings import PREFIX, Settings
+from tests.packaging.repository import ROOT, instructions, project, text
+
+KNOWN = {
+    *("FROM", "RUN", "CMD", "LABEL", "EXPOSE", "ENV", "ADD", "COPY", "ENTRYPOINT", "VOLUME", "USER", "WORKDIR", "ARG"),
+    *("ONBUILD", "STOPSIGNAL", "HEALTHCHECK", "SHELL"),
+}
+SECRET = re.compile(r"(?i)(password|secret|token)")
 
 
-def instructions() -> list[tuple[str, str]]:
-    """(word, rest) of each instruction, continued lines joined, comments left out."""
-    text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
-    lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
-    whole = re.sub(r"\s*\\\n\s*", " ", "\n".join(lines))
-    return [(word, rest) for word, _, rest in (line.partition(" ") for line in whole.splitlines() if line.strip())]
+@pytest.fixture(scope="module")
+def steps() -> list[tuple[str, str]]:
+    return instructions(text("Dockerfile"))
 
 
-def last_stage() -> list[tuple[str, str]]:
-    found = instructions()
-    start = max(place for place, (word, _) in enumerate(found) if word == "FROM")
-    return found[start:]
+@pytest.fixture(scope="module")
+def last_stage(steps: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    start = max(index for index, (word, _) in enumerate(steps) if word == "FROM")
+    return steps[start:]
 
 
-def only(stage: list[tuple[str, str]], word: str) -> str:
-    (found,) = [rest for name, rest in stage if name == word]
-    return found
+def arguments(steps: list[tuple[str, str]], word: str) -> list[str]:
+    return [rest for found, rest in steps if found == word]
 
 
-def test_every_base_image_is_pinned_by_its_minor_version_and_is_the_same() -> None:
-    bases = [rest.split()[0] for word, rest in instructions() if word == "FROM"]
-    assert len(bases) == 2
-    assert len(set(bases)) == 1
-    assert re.fullmatch(r"python:3\.\d+-slim", bases[0])
+def environment(steps: list[tuple[str, str]]) -> dict[str, str]:
+    return dict(pair.split("=", 1) for rest in arguments(steps, "ENV") for pair in rest.split())
 
 
-def test_the_python_of_the_image_is_one_we_say_we_support() -> None:
-    version = only(instructions()[:1], "FROM").split()[0].removeprefix("python:").removesuffix("-slim")
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert f"Programming Language :: Python :: {version}" in project["classifiers"]
+def test_every_instruction_is_known(steps: list[tuple[str, str]]) -> None:
+    assert {word for word, _ in steps} <= KNOWN
+    assert steps[0][0] in {"FROM", "ARG"}
 
 
-def test_what_runs_is_not_root() -> None:
-    user = only(last_stage(), "USER")
-    assert user.isdigit(), "a number: an orchestrator can see that it is not root"
-    assert int(user) > 0
-    words = [word for word, _ in last_stage()]
-    assert words.index("USER") < words.index("CMD")
+def test_the_base_is_pinned_and_one_for_build_and_run(steps: list[tuple[str, str]]) -> None:
+    bases = {rest.split()[0] for rest in arguments(steps, "FROM")}
+    assert len(bases) == 1
+    assert re.fullmatch(r"python:3\.\d+(\.\d+)?-slim-[a-z]+", bases.pop())
+    assert len(arguments(steps, "FROM")) == 2
 
 
-def test_whatever_is_installed_is_checked_against_its_hash() -> None:
-    """Our own wheel is the one exception, and it brings nothing with it."""
-    for word, rest in instructions():
-        for command in rest.split("&&") if word == "RUN" else ():
-            if "pip install" in command:
-                assert "--require-hashes" in command or ("--no-deps" in command and "/wheels/" in command), command
-            if "pip wheel" in command:
-                assert "--no-deps" in command
-                assert "--no-build-isolation" in command
+def test_the_python_of_the_image_is_one_we_name(steps: list[tuple[str, str]]) -> None:
+    found = re.match(r"python:(3\.\d+)", arguments(steps, "FROM")[0])
+    assert found is not None
+    assert f"Programming Language :: Python :: {found[1]}" in project()["project"]["classifiers"]
 
 
-def test_the_health_check_asks_the_service_itself_without_another_program() -> None:
-    check = only(last_stage(), "HEALTHCHECK")
-    assert "/healthz" in check
-    command = json.loads(check.partition(" CMD ")[2])
-    assert command[:2] == ["python", "-c"]
-    compile(command[2], "HEALTHCHECK", "exec")
+def test_packages_come_by_their_hashes(steps: list[tuple[str, str]]) -> None:
+    installs = [
+        command
+        for rest in arguments(steps, "RUN")
+        for command in re.split(r"&&|;", rest)
+        if re.search(r"\bpip (install|wheel)\b", command)
+    ]
+    assert len(installs) == 4
+    for command in installs:
+        assert "--require-hashes -r requirements/" in command or "--no-deps" in command, command
+        assert "index" not in command
+    assert any("requirements/run.txt" in command for command in installs)
 
 
-def test_it_starts_the_service_directly_so_that_the_stop_signal_reaches_it() -> None:
-    assert json.loads(only(last_stage(), "CMD")) == ["tcewatch", "serve"]
-    assert only(last_stage(), "STOPSIGNAL") == "SIGTERM"
-    assert all(word != "ENTRYPOINT" for word, _ in last_stage())
+def test_nothing_is_fetched_by_address(steps: list[tuple[str, str]]) -> None:
+    assert arguments(steps, "ADD") == []
+    for word in ("RUN", "COPY"):
+        for rest in arguments(steps, word):
+            assert not re.search(r"\b(curl|wget|git clone|https?://)", rest), rest
 
 
-def test_nothing_secret_is_built_in() -> None:
-    for word, rest in instructions():
-        assert not re.search(r"(?i)password|secret|token|://[^/ ]*@", rest), f"{word} {rest}"
-        assert word != "ADD", "COPY takes files as they are"
-        assert word != "ARG", "build arguments stay readable in the image"
+def test_it_runs_as_nobody_special(last_stage: list[tuple[str, str]]) -> None:
+    (user,) = arguments(last_stage, "USER")
+    assert user.split(":")[0] not in {"root", "0"}
+    assert f"useradd --system --uid 10001 --gid {user}" in " ".join(arguments(last_stage, "RUN"))
+    after = last_stage[last_stage.index(("USER", user)) :]
+    assert {"RUN", "COPY", "ADD"}.isdisjoint(word for word, _ in after)
 
 
-def copied() -> list[str]:
-    found = (rest.split() for word, rest in instructions() if word == "COPY" and not rest.startswith("--from"))
-    return [source for words in found for source in words[:-1]]
+def test_commands_are_lists_so_that_signals_reach_the_service(last_stage: list[tuple[str, str]]) -> None:
+    (command,) = arguments(last_stage, "CMD")
+    assert json.loads(command) == ["tcewatch", "serve"]
+    assert arguments(last_stage, "ENTRYPOINT") == []
+    assert project()["project"]["scripts"] == {"tcewatch": "app.cli:main"}
 
 
-@pytest.mark.parametrize("source", copied())
-def test_what_is_copied_is_there_and_is_sent_to_the_builder(source: str) -> None:
-    assert (ROOT / source).exists()
-    ignore = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
-    assert f"!{source.split('/')[0]}" in ignore
+def test_health_is_asked_where_the_service_listens(last_stage: list[tuple[str, str]]) -> None:
+    (check,) = arguments(last_stage, "HEALTHCHECK")
+    options, _, command = check.partition(" CMD ")
+    assert set(re.findall(r"--([a-z-]+)=\d+s?", options)) == {"interval", "timeout", "start-period", "retries"}
+    program, flag, code = json.loads(command)
+    assert (program, flag) == ("python", "-c")
+    compile(code, "HEALTHCHECK", "exec")
+    (url,) = re.findall(r"'(http[^']*)'", code)
+    (port,) = arguments(last_stage, "EXPOSE")
+    assert urlsplit(url).port == int(port) == int(environment(last_stage)["TCEWATCH_HTTP_PORT"])
+    assert urlsplit(url).path == "/healthz"
 
 
-def test_nothing_else_is_sent_to_the_builder() -> None:
-    ignore = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
-    rules = [line for line in ignore if line and not line.startswith("#")]
-    assert rules[0] == "*"
-    assert {rule[1:] for rule in rules if rule.startswith("!")} == {source.split("/")[0] for source in copied()}
+def test_its_settings_are_settings(last_stage: list[tuple[str, str]]) -> None:
+    ours = {name: value for name, value in environment(last_stage).items() if name.startswith(PREFIX)}
+    assert {name.removeprefix(PREFIX).lower() for name in ours} <= Settings.model_fields.keys()
+    assert ours["TCEWATCH_HTTP_HOST"] == "0.0.0.0"
+    assert [name for name in environment(last_stage) if SECRET.search(name)] == []
 
 
-def test_every_room_of_the_wheel_is_copied() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    assert set(project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]) <= set(copied())
+def test_all_of_the_project_is_copied_and_let_through_to_the_engine(steps: list[tuple[str, str]]) -> None:
+    sources = {
+        source.rstrip("/") for rest in arguments(steps, "COPY") if "--from=" not in rest for source in rest.split()[:-1]
+    }
+    packages = set(project()["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"])
+    assert packages <= sources
+    assert all((ROOT / source).exists() for source in sources)
+    ignore = [line for line in text(".dockerignore").splitlines() if line and not line.startswith("#")]
+    assert ignore[0] == "*"
+    let_through = {PurePosixPath(line[1:]) for line in ignore if line.startswith("!")}
+    assert {str(path) for path in let_through} == sources

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+from tests.packaging.repository import ROOT, compose, project
+
+PROJECT = project()
 
 
 @pytest.fixture(scope="module")
@@ -69,3 +69,13 @@ def test_the_command_of_the_wheel_is_tcewatch(wheel: Path) -> None:
     archive = zipfile.ZipFile(wheel)
     (entry,) = [name for name in archive.namelist() if name.endswith("entry_points.txt")]
     assert "tcewatch = app.cli:main" in archive.read(entry).decode()
+
+
+def test_the_image_is_named_after_this_version() -> None:
+    images = {service["image"] for service in compose()["services"].values() if "build" in service}
+    assert images == {f"tcewatch:{PROJECT['project']['version']}"}
+
+
+def test_what_the_source_package_names_exists() -> None:
+    named = PROJECT["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
+    assert [name for name in named if not (ROOT / name.lstrip("/")).exists()] == []
