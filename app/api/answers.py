@@ -21,13 +21,15 @@ from fastapi import Query, Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from app.api.problems import BadCursor
+from app.api.problems import BadCursor, BadQuery
 
 _encoder = msgspec.json.Encoder(decimal_format="number")
 CSV_TYPE = "text/csv"
 XLSX_TYPE = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """Full-width signs too: spreadsheets of East Asia take them for the plain ones."""
+XLSX_CELL_MAX = 32_767
+"""Characters a cell may hold (ECMA-376); the writer would leave a longer one empty without a word."""
 KEY_SEPARATOR = "\x1f"
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="Most items in one answer.")]
@@ -172,8 +174,15 @@ def _xlsx(columns: Sequence[str], lines: Iterable[Sequence[Any]]) -> bytes:
         sheet = book.add_worksheet()
         sheet.write_row(0, 0, columns)
         for number_of, line in enumerate(lines, start=1):
-            sheet.write_row(number_of, 0, [float(value) if isinstance(value, Decimal) else value for value in line])
+            sheet.write_row(number_of, 0, [_xlsx_cell(value) for value in line])
     return out.getvalue()
+
+
+def _xlsx_cell(value: Any) -> Any:
+    """Raises BadQuery for a text that does not fit, so that nothing is lost silently."""
+    if isinstance(value, str) and len(value) > XLSX_CELL_MAX:
+        raise BadQuery("format", f"a cell of XLSX holds {XLSX_CELL_MAX} characters, one here {len(value)}; ask for csv")
+    return float(value) if isinstance(value, Decimal) else value
 
 
 def etag(*facts: object) -> str:

@@ -10,7 +10,7 @@ import openpyxl
 import pytest
 
 from app.api.answers import cell
-from tests.api.a_service import OWN, Api
+from tests.api.a_service import OWN, Api, is_problem
 from tests.api.test_energy_routes import readings
 
 PATH = f"enterprises/{OWN}/energy"
@@ -96,3 +96,19 @@ async def test_a_name_that_looks_like_a_formula_stays_text_in_a_spreadsheet(api:
     sheet = openpyxl.load_workbook(io.BytesIO(answer.content)).worksheets[0]
     (found,) = [one for row in sheet.iter_rows() for one in row if "HYPERLINK" in str(one.value)]
     assert (found.data_type, found.value) == ("s", "'=HYPERLINK(1)")
+
+
+async def test_a_text_too_long_for_a_cell_is_not_lost_silently(api: Api) -> None:
+    await api.sql(
+        r"""WITH message AS (
+               INSERT INTO rejected_message (received_at, door, gateway, content_type, raw, digest, last_at)
+               VALUES (now(), 'http', 'gw-own', 'text/csv', repeat('x', 30000)::bytea, 'x', now())
+               RETURNING message_id)
+           INSERT INTO rejected_reading (message_id, code, detail) SELECT message_id, 'malformed', 'x' FROM message"""
+    )
+    is_problem(await api.get("rejections", params={"raw": "true", "format": "xlsx"}), 422, "bad-query")
+    (row,) = csv.DictReader(
+        io.StringIO((await api.get("rejections", params={"raw": "true", "format": "csv"})).content.decode("utf-8-sig"))
+    )
+    assert len(row["raw"]) == 40_000
+    assert (await api.get("rejections", params={"format": "xlsx"})).status_code == 200
