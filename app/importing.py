@@ -311,11 +311,12 @@ async def import_meters(database: Database, settings: Settings, lines: Sequence[
 async def import_gateways(database: Database, settings: Settings, lines: Sequence[Line]) -> Imported:
     """The broker knows every new gateway before the commit; if that fails it forgets them again."""
     made: dict[str, str] = {}
+    numbers: dict[str, int] = {}
 
     async def enter(connection: AsyncConnection, line: Line) -> None:
         fields = values_of(GatewayIn.model_validate(dict(line.cells)))
         _, secret = await registry.create_gateway(connection, fields, ACTOR)
-        made[fields["id"]] = secret
+        made[fields["id"]], numbers[fields["id"]] = secret, line.number
 
     try:
         async with database.engine.begin() as connection:
@@ -324,7 +325,7 @@ async def import_gateways(database: Database, settings: Settings, lines: Sequenc
                 if accounts is not None:
                     await _let_in(accounts, made)
     except NameReserved as error:
-        raise WrongFile([f"id: {error}"]) from error
+        raise WrongFile([f"row {numbers[error.gateway]}: id: {error}"]) from error
     except (BrokerUnavailable, BrokerRefused) as error:
         raise WrongFile([f"the broker takes no accounts now: {error}; see {PREFIX}MQTT_URL"]) from error
     return Imported("gateways", len(lines), secrets=made)

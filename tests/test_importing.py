@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import openpyxl
@@ -18,6 +19,7 @@ from app.settings import Settings
 from app.store.access import digest
 from app.store.credit_code import check_character
 from app.store.database import Database, open_database, plain_url
+from ingest.accounts import BrokerRefused
 from tests.api.a_service import OWN, two_enterprises
 from tests.e2e.service import run
 
@@ -289,6 +291,20 @@ async def test_the_broker_lets_an_imported_gateway_in(
         await accounts.remove("gw-import")
 
 
+async def test_a_gateway_with_the_services_own_name_is_named_and_the_others_are_shut_out_again(
+    database: Database, database_url: str, broker_url: str, tmp_path: Path
+) -> None:
+    settings = Settings(database_url=database_url, mqtt_url=broker_url)
+    own = urlsplit(broker_url).username
+    path = a_csv(tmp_path, "id,enterprise,name", f"gw-before,{OWN},x", f"{own},{OWN},x")
+    (fault,) = await faults(database, settings, "gateways", path)
+    assert fault.startswith(f"row 3: id: {own!r}")
+    async with importing.broker_accounts(settings) as accounts:
+        assert accounts is not None
+        with pytest.raises(BrokerRefused):
+            await accounts.enable("gw-before")
+
+
 async def test_without_the_broker_no_gateway_is_made(
     database: Database, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -341,6 +357,8 @@ async def test_a_spreadsheets_times_are_local(database: Database, settings: Sett
         (f"{OWN},E001,2026-11-01T00:15:00Z,1,9", "row 3: malformed: the quality"),
         (f"{OWN},E001,2026-11-01T00:15:00Z,,0", "row 3: value: it is missing"),
         (f"{OWN},E001,2026-11-01T00:00:00Z,2,0", "row 3: conflict: "),
+        (f'{OWN},E001,"2026-11-01\n00:15:00Z",1,0', "row 3: bad-timestamp: "),
+        (f'{OWN},E001,2026-11-01T00:15:00Z,"1,5",0', "row 3: not-a-number: "),
     ],
 )
 async def test_a_reading_the_wire_would_refuse_keeps_the_file_out(
