@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
 import os
+import shutil
+import signal
+import socket
 import stat
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from app.doctor import examine_broker
+from app.settings import Settings
 from app.stack.accounts import main, write_first_accounts
 from app.stack.broker import CONTROL, LIMITS, SERVICE
+from app.stack.places import cache_dir, make_folder, server_user, write_for
+from app.stack.process import free_port, start
+from app.stack.programs import find_programs
 from tests.packaging.repository import ROOT, compose, text
+from tests.wait import until
 
 
 @pytest.fixture(scope="module")
@@ -102,3 +114,48 @@ def test_the_command_runs_as_compose_runs_it(tmp_path: Path) -> None:
 def test_what_is_missing_is_said(arguments: list[str], environment: dict[str, str], said: str) -> None:
     with pytest.raises(SystemExit, match=said):
         main(arguments, environment)
+
+
+@pytest.fixture
+def broker_port(tmp_path: Path) -> Iterator[int]:
+    """A real Mosquitto with the committed configuration, only its paths and its port those of this machine."""
+    programs, user, port = find_programs(cache_dir()), server_user(), free_port(None)
+    folder = make_folder(Path(tempfile.mkdtemp(prefix="tcewatch-broker-")), user)
+    owner = os.getuid() if user is None else user.pw_uid
+    write_first_accounts(folder / "dynamic-security.json", "a-password", owner)
+    here = {
+        "/mosquitto/data": str(folder),
+        "/usr/lib/mosquitto_dynamic_security.so": str(programs.dynamic_security),
+        "listener 1883": f"listener {port} 127.0.0.1",
+    }
+    configuration = text("deploy/mosquitto/mosquitto.conf")
+    for there, ours in here.items():
+        assert there in configuration
+        configuration = configuration.replace(there, ours)
+    file = write_for(user, folder / "mosquitto.conf", configuration)
+    process = start([programs.mosquitto, "-c", file], tmp_path / "log", user=user)
+    try:
+        until(lambda: listens(port) or not process.alive(), what="the broker listens", deadline_s=20)
+        assert process.alive(), (tmp_path / "log").read_text(encoding="utf-8")
+        yield port
+    finally:
+        process.end(signal.SIGTERM)
+        shutil.rmtree(folder)
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_a_real_broker_takes_the_configuration_and_the_accounts(broker_port: int) -> None:
+    states = {
+        login: asyncio.run(examine_broker(Settings(mqtt_url=f"mqtt://{login}127.0.0.1:{broker_port}"))).state
+        for login in ("tcewatch:a-password@", "tcewatch:another@", "gw-1:a-password@", "")
+    }
+    assert states == {
+        "tcewatch:a-password@": "ok",
+        "tcewatch:another@": "missing",
+        "gw-1:a-password@": "missing",
+        "": "missing",
+    }
