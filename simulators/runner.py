@@ -3,10 +3,11 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from simulators.faults import NO_FAULTS, Fault, with_faults
 from simulators.message import Form, Message, Readings, message
 from simulators.plants import PlantPlan
 from simulators.seasons import SLOT_S
@@ -39,11 +40,12 @@ class Tally:
 
 @dataclass(slots=True)
 class Gateway:
-    """One plant's recorder and its numbered way to the service."""
+    """One plant's recorder and its numbered way to the service, with what goes wrong on that way."""
 
     recorder: Recorder
     url: str
     secret: str
+    faults: Sequence[Fault] = ()
     _seq: int = 0
     _door: Door | None = None
 
@@ -63,15 +65,25 @@ class Gateway:
             self._door = None
 
     def _numbered(self, batches: Iterable[Readings]) -> Iterator[Message]:
-        for batch in batches:
+        for recorded in batches:
+            batch = with_faults(recorded, self.faults)
             if len(batch):
                 self._seq += 1
                 yield message(self._seq, batch, Form.COLUMNS)
 
 
-def gateways(plans: Sequence[PlantPlan], origin_slot: int, url: str, secrets: dict[str, str]) -> list[Gateway]:
-    """The gateways of all plants, before their first reading."""
-    return [Gateway(Recorder(plan, origin_slot), url, secrets[plan.gateway]) for plan in plans]
+def gateways(
+    plans: Sequence[PlantPlan],
+    origin_slot: int,
+    url: str,
+    secrets: dict[str, str],
+    faults: Mapping[str, Sequence[Fault]] = NO_FAULTS,
+) -> list[Gateway]:
+    """The gateways of all plants, before their first reading. `faults` (gateway → faults) says which are unsound."""
+    return [
+        Gateway(Recorder(plan, origin_slot), url, secrets[plan.gateway], tuple(faults.get(plan.gateway, ())))
+        for plan in plans
+    ]
 
 
 def readings_of(plans: Sequence[PlantPlan], slots: int) -> int:
