@@ -279,7 +279,7 @@ class Demo:
         say()
 
     def _overview(self, code: str, until: datetime) -> dict[str, Any]:
-        month = last_whole_month(until)
+        month = month_to_show(until, self._wishes.days)
         answer = self._client.get(f"/api/v1/regions/{code}/overview", params={"at": month})
         if answer.status_code != 200:
             raise DemoTrouble(f"the overview of {code} answered {answer.status_code}: {answer.text[:500]}")
@@ -315,10 +315,12 @@ class Demo:
         run_live(fleet, self._tally, self._stop, speed=self._wishes.speed, told=told)
 
 
-def last_whole_month(until: datetime) -> str:
-    """The newest local month that has ended by then, as 2026-10."""
-    first = until.astimezone(ZONE).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    return f"{first - timedelta(days=1):%Y-%m}"
+def month_to_show(until: datetime, days: int) -> str:
+    """The newest local month that the history covers whole, as 2026-10; with a shorter history the one it ends in."""
+    end = until.astimezone(ZONE)
+    this = end.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    before = (this - timedelta(days=1)).replace(day=1)
+    return f"{before if end - timedelta(days=days) <= before else end:%Y-%m}"
 
 
 def figures_table(overviews: Sequence[dict[str, Any]]) -> list[str]:

@@ -152,6 +152,14 @@ def is_unavailable(error: Exception) -> bool:
     return isinstance(error, OSError | TimeoutError | asyncpg.InterfaceError | asyncpg.InternalClientError)
 
 
+def was_answered(error: Exception) -> bool:
+    """Whether the server itself said that it failed: then nothing was committed. A broken connection says nothing."""
+    return isinstance(error, asyncpg.PostgresError) and not isinstance(
+        error,
+        asyncpg.PostgresConnectionError | asyncpg.AdminShutdownError | asyncpg.CrashShutdownError,
+    )
+
+
 @dataclass(slots=True)
 class Watermarks:
     """Newest committed time per meter number, in microseconds. Only ever a hint: too low is slow, never wrong."""
@@ -261,6 +269,7 @@ class ReadingLedger:
         self._url = plain_url(database_url)
         self._connection: asyncpg.Connection | None = None
         self._watermarks = Watermarks.empty()
+        self._commit_asked = False
 
     async def save(self, group: Group) -> Verdicts:
         """See `ReadingSink.save`."""
@@ -276,7 +285,8 @@ class ReadingLedger:
             if not is_unavailable(error):
                 raise
             self._drop_connection()
-            raise LedgerUnavailable(str(error) or type(error).__name__) from error
+            perhaps_kept = self._commit_asked and not was_answered(error)
+            raise LedgerUnavailable(str(error) or type(error).__name__, perhaps_kept=perhaps_kept) from error
 
     async def save_whole(self, group: Group) -> Verdicts:
         """Commit a group if none of its rows conflicts. Raises ConflictsFound, and then nothing of it was kept.
@@ -315,12 +325,14 @@ class ReadingLedger:
 
     async def _commit(self, connection: asyncpg.Connection, group: Group, *, look_up_all: bool) -> Verdicts:
         rows = group.rows
+        self._commit_asked = False
         async with connection.transaction():
             order = in_order(rows)
             book = await self._store(connection, group, order, look_up_all=look_up_all)
             await _mark(connection, rows, order, book)
             await _keep_refused(connection, group, book)
             await _note_gateways(connection, group)
+            self._commit_asked = True
         if len(rows):
             self._watermarks.advance(rows.meter, rows.at_us)
         return book.verdicts

@@ -30,13 +30,15 @@ class StoredLedger:
 
     async def refusals(self) -> list[tuple[str, int | None, str]]:
         rows = await self.sql.fetch(
-            "SELECT gateway, position, code FROM rejected_reading JOIN rejected_message USING (message_id) ORDER BY rejected_id"
+            """SELECT gateway, position, code FROM rejected_reading
+               JOIN rejected_message USING (message_id) ORDER BY rejected_id"""
         )
         return [(gateway, position, code) for gateway, position, code in rows]
 
     async def revisions(self) -> list[tuple[int, int, float, float, str]]:
         rows = await self.sql.fetch(
-            f"SELECT meter_id, {MICROSECONDS}, old_value, new_value, revised_by FROM reading_revision ORDER BY revision_id"
+            f"""SELECT meter_id, {MICROSECONDS}, old_value, new_value, revised_by
+                FROM reading_revision ORDER BY revision_id"""
         )
         return [(meter, at_us, old, new, by) for meter, at_us, old, new, by in rows]
 
