@@ -88,11 +88,12 @@ def test_a_file_cut_short_is_written_anew(tmp_path: Path) -> None:
 
 
 def test_the_command_runs_as_compose_runs_it(tmp_path: Path) -> None:
+    """With -S, so that nothing but the standard library and the mounted folder can be imported."""
     _, *command = compose()["services"]["accounts"]["command"][:3]
     file = tmp_path / "dynamic-security.json"
     for said in ("written", "there already"):
         done = subprocess.run(
-            [sys.executable, *command, str(file), str(os.getuid())],
+            [sys.executable, "-S", *command, str(file), str(os.getuid())],
             env={**os.environ, "BROKER_PASSWORD": "a password"},
             cwd=ROOT,
             capture_output=True,

@@ -52,6 +52,7 @@ SERVICE = closed(
         "build": closed({"context": {"type": "string"}}, "context"),
         "command": STRINGS,
         "user": {"type": "string"},
+        "working_dir": {"type": "string"},
         "environment": {"type": "object", "additionalProperties": {"type": "string"}},
         "volumes": STRINGS,
         "tmpfs": STRINGS,
@@ -135,7 +136,13 @@ def test_images_are_pinned(services: dict[str, dict[str, Any]]) -> None:
     for name, service in services.items():
         image, _, tag = service["image"].rpartition(":")
         assert image, f"{name}: {tag} has no tag"
-        assert re.match(r"v?\d+\.\d+\.\d+", tag), f"{name}: {tag}"
+        assert re.match(r"v?\d+\.\d+", tag), f"{name}: {tag}"
+
+
+def test_accounts_are_written_by_the_python_of_the_image(services: dict[str, dict[str, Any]]) -> None:
+    bases = {rest.split()[0] for word, rest in instructions(text("Dockerfile")) if word == "FROM"}
+    assert bases == {services["accounts"]["image"]}
+    assert f"./app:{services['accounts']['working_dir']}/app:ro" in services["accounts"]["volumes"]
 
 
 def test_ports_are_open_to_this_machine_alone_and_once(services: dict[str, dict[str, Any]]) -> None:
@@ -150,7 +157,7 @@ def test_volumes_are_declared_and_used(document: dict[str, Any], services: dict[
     named = {source for source, *_ in mounts if not source.startswith(".")}
     assert named == set(document["volumes"])
     bound = [(source, rest) for source, *rest in mounts if source.startswith(".")]
-    assert all((ROOT / source).is_file() and rest[-1] == "ro" for source, rest in bound)
+    assert all((ROOT / source).exists() and rest[-1] == "ro" for source, rest in bound)
 
 
 def test_each_waits_for_what_it_needs(services: dict[str, dict[str, Any]]) -> None:
