@@ -203,7 +203,7 @@ def _start(options: Options, row: dict[str, str], number: int) -> datetime:
     if column not in row:
         raise WrongReplay(f"{options.file} has no column {column!r}; it has: {', '.join(row)}")
     try:
-        found = _time(row[column], options)
+        found = _time(row[column] or "", options)
     except ValueError as error:
         raise WrongReplay(f"row {number}: {column} {row[column]!r} is not a time: {error}") from error
     if options.midnight_ends_its_day and (found.hour, found.minute, found.second) == (0, 0, 0):
@@ -222,11 +222,15 @@ def _time(text: str, options: Options) -> datetime:
         raise WrongReplay(f"--zone {options.zone} is no time zone") from error
 
 
-def _amount(text: str, column: str, number: int) -> Decimal:
+def _amount(text: str | None, column: str, number: int) -> Decimal:
+    """A cell's amount. A row that is too short has None there; NaN would spoil every register after it."""
     try:
-        return Decimal(text.strip())
+        amount = Decimal((text or "").strip())
     except InvalidOperation as error:
         raise WrongReplay(f"row {number}: {column} {text!r} is not a number") from error
+    if not amount.is_finite():
+        raise WrongReplay(f"row {number}: {column} {text!r} is not a number")
+    return amount
 
 
 def _ms(moment: datetime) -> int:
