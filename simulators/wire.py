@@ -6,7 +6,6 @@ is the receipt, and 429 and 503 mean: later, nothing was kept.
 """
 
 import itertools
-import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -15,6 +14,7 @@ from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 import httpx2
+import msgspec
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
@@ -53,6 +53,16 @@ class Login:
     secret: str
 
 
+class _Command(msgspec.Struct):
+    """Send [from, to] again."""
+
+    resend: tuple[int, int]
+
+
+_read_command = msgspec.json.Decoder(_Command).decode
+_read_receipt = msgspec.json.Decoder(Receipt).decode
+
+
 class HttpDoor:
     """POST to `{url}/api/v1/readings`, one message after the other."""
 
@@ -85,10 +95,16 @@ class HttpDoor:
                 trouble = f"the service answers {answer.status_code}: {answer.text[:300]}"
                 if answer.status_code not in TURNED_AWAY:
                     raise DoorClosed(trouble)
-                pause_s = float(answer.headers.get("Retry-After") or next(pauses))
+                pause_s = retry_after_s(answer.headers.get("Retry-After"), next(pauses))
             if time.monotonic() > give_up:
                 raise DoorClosed(trouble)
             time.sleep(min(pause_s, LONGEST_PAUSE_S))
+
+
+def retry_after_s(header: str | None, otherwise: float) -> float:
+    """Seconds of a Retry-After header; a date (RFC 9110 allows one) or nothing leaves the choice to us."""
+    text = (header or "").strip()
+    return float(text) if text.isascii() and text.isdigit() else otherwise
 
 
 class MqttDoor:
@@ -105,6 +121,7 @@ class MqttDoor:
         window: int = 4,
         version: int = 5,
         patience_s: float = 120.0,
+        resend_after_s: float = RESEND_AFTER_S,
         on_resend: OnResend = lambda first, last: None,
     ) -> None:
         parts = urlsplit(url)
@@ -114,6 +131,7 @@ class MqttDoor:
         self._version = version
         self._window = window
         self._patience_s = patience_s
+        self._resend_after_s = resend_after_s
         self._on_resend = on_resend
         self._changed = threading.Condition()
         self._waiting: dict[int, tuple[Message, float]] = {}
@@ -193,7 +211,7 @@ class MqttDoor:
 
     def _late(self) -> list[Message]:
         now = time.monotonic()
-        late = [message for message, sent in self._waiting.values() if now - sent > RESEND_AFTER_S]
+        late = [message for message, sent in self._waiting.values() if now - sent > self._resend_after_s]
         if not self._online:
             return []
         self._waiting |= {message.seq: (message, now) for message in late}
@@ -219,19 +237,22 @@ class MqttDoor:
         self._online = False
 
     def _heard(self, client: Any, userdata: Any, message: paho.MQTTMessage) -> None:
+        """A receipt or a command. What is neither is left alone: an error here would end paho's thread."""
         try:
-            body = json.loads(message.payload)
-        except ValueError:
+            if message.topic.endswith("/cmd"):
+                self._on_resend(*_read_command(message.payload).resend)
+            else:
+                self._take(_read_receipt(message.payload))
+        except msgspec.DecodeError:
             return
-        if message.topic.endswith("/cmd"):
-            first, last = body.get("resend", (0, -1))
-            self._on_resend(int(first), int(last))
-            return
+
+    def _take(self, receipt: Receipt) -> None:
         with self._changed:
             self._heard_at = time.monotonic()
-            found = self._waiting.pop(body.get("seq"), None)
+            seq = receipt.get("seq")
+            found = self._waiting.pop(seq, None) if isinstance(seq, int) else None
             if found is not None:
-                self._receipts.append((found[0], body))
+                self._receipts.append((found[0], receipt))
                 self._changed.notify_all()
 
 
