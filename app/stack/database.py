@@ -12,12 +12,13 @@ from pathlib import Path
 import asyncpg
 
 from app.stack.places import make_folder, server_user, write_for
-from app.stack.process import Process, Server, free_port, last_lines, start, start_of, within
+from app.stack.process import Process, Server, free_port, last_lines, start, start_of, within, working_in
 from app.stack.programs import Programs
 from app.stack.trouble import StackTrouble
 
 USER = DATABASE = "tcewatch"
 START_DEADLINE_S = 60.0
+ORPHAN_DEADLINE_S = 5.0
 NEEDED_BYTES = 200_000_000
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -88,20 +89,22 @@ class DatabaseServer(Server):
     def _mend(self) -> None:
         """PostgreSQL's own pid file: its server is taken back when our record of it was lost; a stale file goes.
 
-        A stale file whose number now belongs to another program would keep PostgreSQL from starting.
+        A stale file whose number now belongs to another program would keep PostgreSQL from starting, and so would a
+        session that did not notice the end of its server: it holds on to the shared memory.
         """
         pid_file = self._data / "postmaster.pid"
         try:
             lines = pid_file.read_text(encoding="utf-8").split("\n")
             pid, port = int(lines[0]), int(lines[3])
         except (OSError, ValueError, IndexError):
-            pid_file.unlink(missing_ok=True)
-            return
+            pid, port = 0, 0
         started = start_of(pid)
-        if started is None or f" -D {self._data} " not in _command_line(pid):
-            pid_file.unlink(missing_ok=True)
-        else:
+        if started is not None and f" -D {self._data} " in _command_line(pid):
             self.record.write(Process(pid, started), port)
+            return
+        pid_file.unlink(missing_ok=True)
+        for orphan in working_in(self._data.resolve()):
+            orphan.end(signal.SIGTERM, timeout_s=ORPHAN_DEADLINE_S)
 
     def _start(self) -> None:
         port = free_port(self.record.port())

@@ -52,6 +52,25 @@ def start_of(pid: int) -> str | None:
     return None if state in "ZX" else fields[18]
 
 
+def working_in(folder: Path) -> list[Process]:
+    """The processes whose working directory this is, as far as we may look."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and _works_in(entry, folder):
+            pid = int(entry.name)
+            started = start_of(pid)
+            if started is not None:
+                found.append(Process(pid, started))
+    return found
+
+
+def _works_in(entry: Path, folder: Path) -> bool:
+    try:
+        return (entry / "cwd").readlink() == folder
+    except OSError:
+        return False
+
+
 def within(timeout_s: float, ask: Callable[[], bool]) -> bool:
     """Whether it becomes true in time."""
     end = time.monotonic() + timeout_s
