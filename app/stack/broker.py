@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from app.stack.places import make_folder, server_user, write_for
-from app.stack.process import Server, free_port, last_lines, start, within
+from app.stack.process import Server, free_port, last_lines, start, started_with, within
 from app.stack.programs import Programs
 from app.stack.trouble import StackTrouble
 
@@ -53,8 +53,11 @@ class BrokerServer(Server):
             password = secrets.token_urlsafe(24)
             write_for(user, self._folder / "password", password)
             write_for(user, accounts, json.dumps(first_accounts(password, secrets.token_bytes(12)), indent=1))
+        configuration = self._folder / "mosquitto.conf"
+        for forgotten in started_with(configuration):  # a crash between its start and its record
+            forgotten.end(self.stop_signal)
         port = free_port(self.record.port())
-        configuration = write_for(user, self._folder / "mosquitto.conf", self._configuration(port, accounts))
+        write_for(user, configuration, self._configuration(port, accounts))
         process = start([self._programs.mosquitto, "-c", configuration], self.log, user=user)
         self.record.write(process, port)
         if not within(START_DEADLINE_S, lambda: _listens(port) or not process.alive()) or not process.alive():

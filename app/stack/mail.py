@@ -7,7 +7,7 @@ import smtplib
 import sys
 from pathlib import Path
 
-from app.stack.process import Server, free_port, last_lines, start, within
+from app.stack.process import Server, free_port, last_lines, start, started_with, within
 from app.stack.trouble import StackTrouble
 
 START_DEADLINE_S = 20.0
@@ -27,6 +27,8 @@ class MailServer(Server):
         if self.record.process() is not None:
             return
         self.mails.mkdir(parents=True, exist_ok=True)
+        for forgotten in started_with(self.mails):  # a crash between its start and its record
+            forgotten.end(self.stop_signal)
         port = free_port(self.record.port())
         command = [sys.executable, "-m", "app.stack.mailsink", str(port), self.mails]
         process = start(command, self.log, user=None, folder=Path(__file__).parents[2])

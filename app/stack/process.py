@@ -54,21 +54,25 @@ def start_of(pid: int) -> str | None:
 
 def working_in(folder: Path) -> list[Process]:
     """The processes whose working directory this is, as far as we may look."""
+    return _processes(lambda entry: (entry / "cwd").readlink() == folder)
+
+
+def started_with(argument: Path) -> list[Process]:
+    """The processes that were given exactly this path as an argument."""
+    return _processes(lambda entry: os.fsencode(argument) in (entry / "cmdline").read_bytes().split(b"\0"))
+
+
+def _processes(fits: Callable[[Path], bool]) -> list[Process]:
     found = []
     for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and _works_in(entry, folder):
-            pid = int(entry.name)
-            started = start_of(pid)
-            if started is not None:
-                found.append(Process(pid, started))
+        try:
+            fitting = entry.name.isdigit() and fits(entry)
+        except OSError:  # it ended, or is another user's
+            continue
+        started = start_of(int(entry.name)) if fitting else None
+        if started is not None:
+            found.append(Process(int(entry.name), started))
     return found
-
-
-def _works_in(entry: Path, folder: Path) -> bool:
-    try:
-        return (entry / "cwd").readlink() == folder
-    except OSError:
-        return False
 
 
 def within(timeout_s: float, ask: Callable[[], bool]) -> bool:

@@ -99,6 +99,18 @@ def test_a_part_killed_without_warning_comes_back_at_the_next_up(own: Stack, par
     assert execute(own, "SELECT seven FROM kept") == 7
 
 
+@pytest.mark.parametrize("part", ["broker", "mail"])
+def test_a_server_whose_record_was_lost_is_ended_before_another_one_starts(own: Stack, part: str) -> None:
+    """The record is written after the start: a crash between the two left a server nobody could end."""
+    (server,) = (server for server in own.servers() if server.name == part)
+    forgotten = server.record.process()
+    assert forgotten is not None
+    (own.state / part / "server.json").unlink()
+    own.up()
+    assert not forgotten.alive()
+    assert server.record.process() is not None
+
+
 def test_a_record_whose_number_belongs_to_another_program_is_nobody(tmp_path: Path) -> None:
     record = Record(tmp_path / "server.json")
     record.write(Process(os.getpid(), "12345"), 5432)
