@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from app.stack.trouble import StackTrouble
 
@@ -126,12 +127,24 @@ def mirror(etc: Path = Path("/etc/apt")) -> str | None:
     for file in (etc / "sources.list", *sorted((etc / "sources.list.d").glob("*"))):
         if file.suffix not in (".list", ".sources") or not file.is_file():
             continue
-        for uri, suites, components in _entries(file):
+        for named, suites, components in _entries(file):
+            uri = _address(named)
             # Others publish below …/debian too, under components of their own names.
             is_debian = uri.rstrip("/").endswith("/debian") and "main" in components
             if is_debian and not any("security" in suite for suite in suites):
                 return uri
     return None
+
+
+def _address(uri: str) -> str:
+    """The address, or the first one of the list that a `mirror+file:` names: cloud images of Debian do that."""
+    if not uri.startswith("mirror+file:"):
+        return uri
+    try:
+        lines = Path(unquote(urlsplit(uri).path)).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return uri
+    return next((line.split()[0] for line in lines if line.strip() and not line.startswith("#")), uri)
 
 
 def _entries(file: Path) -> Iterator[tuple[str, list[str], list[str]]]:

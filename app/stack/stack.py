@@ -30,6 +30,8 @@ COMPOSE_ADDRESSES = {
     "smtp_url": "smtp://127.0.0.1:1025",
 }
 
+PARTS = {"database_url": "database", "mqtt_url": "broker", "smtp_url": "mail"}
+
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
@@ -94,13 +96,15 @@ class Stack:
             ended = [server for server in self.servers() if server.record.process() is not None]
             for server in reversed(ended):
                 server.down()
-        return [server.name for server in ended]
+            containers = self._end_containers()
+        return [*(server.name for server in ended), *containers]
 
     def addresses(self) -> Addresses | None:
         """The addresses if every part runs now; None otherwise."""
+        if self._by_compose.exists():
+            return Addresses(**(COMPOSE_ADDRESSES | self._given), sources=("Docker",))
         own = {server.name: server for server in self.servers() if server.record.process() is not None}
-        places = {"database": "database_url", "broker": "mqtt_url", "mail": "smtp_url"}
-        if any(part not in own and name not in self._given for part, name in places.items()):
+        if any(part not in own and name not in self._given for name, part in PARTS.items()):
             return None
         return self._addresses(())
 
@@ -139,13 +143,13 @@ class Stack:
     def _up(self) -> Addresses:
         sources = [f"{variable(name)} is given: used as it is" for name in self._given]
         if not {"database_url", "mqtt_url"} <= self._given.keys():
-            self._check_way()
             try:
                 self._programs = find_programs(self._cache)
             except StackTrouble as trouble:
                 if not docker_answers():
                     raise
                 return self._by_docker(str(trouble))
+            self._check_way()
             sources.append(f"{self._programs.source}: {self._programs.postgres_bin}, {self._programs.mosquitto}")
         for line in sources:
             self._say(line)
@@ -156,12 +160,29 @@ class Stack:
         return self._addresses(tuple(sources))
 
     def _by_docker(self, why: str) -> Addresses:
+        """The parts not given, as containers. Those that ran already are not remembered as ours."""
         self._say(f"Docker, because {why}")
-        command = ["docker", "compose", "-f", str(COMPOSE), "up", "-d", "--wait", "database", "broker", "mail"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise StackTrouble(f"docker compose failed:\n{done.stderr.strip()}")
+        wanted = [part for name, part in PARTS.items() if name not in self._given]
+        ran = compose("ps", "--services", "--status", "running").split()
+        started = {*self._containers(), *(part for part in wanted if part not in ran)}
+        self._by_compose.write_text(" ".join(part for part in wanted if part in started), encoding="utf-8")
+        compose("up", "-d", "--wait", *wanted)
         return Addresses(**(COMPOSE_ADDRESSES | self._given), sources=("Docker",))
+
+    @property
+    def _by_compose(self) -> Path:
+        """Remembers which containers were started here; it is there as long as Docker is what the stack uses."""
+        return self.state / "containers"
+
+    def _containers(self) -> list[str]:
+        return self._by_compose.read_text(encoding="utf-8").split() if self._by_compose.exists() else []
+
+    def _end_containers(self) -> list[str]:
+        started = self._containers()
+        if started:
+            compose("stop", *started)
+        self._by_compose.unlink(missing_ok=True)
+        return started
 
     def _addresses(self, sources: tuple[str, ...]) -> Addresses:
         return Addresses(
@@ -175,6 +196,15 @@ class Stack:
         """The programs once looked for; before that, none: a server that only has to be ended needs no program."""
         nowhere = Path("/nowhere")
         return self._programs or Programs(nowhere, nowhere, nowhere, "not looked for")
+
+
+def compose(*words: str) -> str:
+    """What `docker compose` prints. Raises StackTrouble with what it complains of."""
+    command = ["docker", "compose", "-f", str(COMPOSE), *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise StackTrouble(f"docker compose {words[0]} failed:\n{done.stderr.strip()}")
+    return done.stdout
 
 
 def docker_answers() -> bool:

@@ -76,3 +76,19 @@ def test_the_machines_own_mirror_is_taken(tmp_path: Path, name: str, text: str) 
 )
 def test_a_machine_without_a_debian_mirror_has_none(tmp_path: Path, name: str, text: str) -> None:
     assert mirror(etc_with(tmp_path, name, text)) is None
+
+
+@pytest.mark.parametrize("slashes", ["", "//"])
+def test_the_list_of_a_cloud_image_is_looked_into(tmp_path: Path, slashes: str) -> None:
+    listed = tmp_path / "mirrors" / "debian.list"
+    listed.parent.mkdir()
+    listed.write_text(
+        "# near us\n\nhttp://mirror.example/debian priority:1\nhttp://far.example/debian\n", encoding="utf-8"
+    )
+    text = f"Types: deb\nURIs: mirror+file:{slashes}{listed}\nSuites: bookworm\nComponents: main\n"
+    assert mirror(etc_with(tmp_path, "sources.list.d/debian.sources", text)) == "http://mirror.example/debian"
+
+
+def test_a_list_that_is_not_there_names_no_mirror(tmp_path: Path) -> None:
+    text = f"deb mirror+file:{tmp_path}/nowhere.list bookworm main\n"
+    assert mirror(etc_with(tmp_path, "sources.list", text)) is None
