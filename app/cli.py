@@ -80,6 +80,7 @@ def demo(
     exit_after: Annotated[
         float | None, typer.Option(min=0, help="Stop by itself so many seconds after it is up.")
     ] = None,
+    faults: Annotated[bool, typer.Option("--faults", help="Some gateways and meters have troubles.")] = False,
 ) -> None:
     """A running city from nothing: database, broker, service, plants with their history, then live."""
     from app.demo import DemoTrouble, Wishes, run_demo
@@ -91,7 +92,7 @@ def demo(
         end = None if until is None else datetime.fromtimestamp(parse_range_bound(until, zone) / 1_000_000, UTC)
         if end is not None and end > datetime.now(UTC):
             raise fail(f"--until {until} lies in the future", WRONG_USE)
-        run_demo(Wishes(units, days, seed, port, speed, end, exit_after))
+        run_demo(Wishes(units, days, seed, port, speed, end, exit_after, faults))
     except (BadTime, WrongSetting) as error:
         raise fail(str(error), WRONG_USE) from error
     except (DemoTrouble, StackTrouble) as error:

@@ -35,6 +35,7 @@ from app.store.access import create_token
 from app.store.database import open_database, plain_url
 from app.store.migrate import migrate
 from simulators.city import city
+from simulators.faults import Fault, described, troubles
 from simulators.plants import INDUSTRY_CODES, PlantPlan
 from simulators.runner import Gateway, Tally, gateways, push_history, readings_of, run_live
 from simulators.seasons import SLOT_S, SLOTS_PER_DAY
@@ -69,6 +70,7 @@ class Wishes:
     speed: float = 900.0
     until: datetime | None = None
     exit_after_s: float | None = None
+    faults: bool = False
 
 
 def run_demo(wishes: Wishes) -> None:
@@ -198,7 +200,7 @@ class Demo:
         until = self._wishes.until or datetime.now(UTC) - BEHIND
         until_slot = int(until.timestamp()) // 3600 * SLOTS_PER_HOUR
         origin_slot = until_slot - self._wishes.days * SLOTS_PER_DAY
-        fleet = gateways(self._plans, origin_slot, self._broker(), keys)
+        fleet = gateways(self._plans, origin_slot, self._broker(), keys, self._faults(origin_slot, until_slot))
         try:
             self._push(fleet, until_slot)
             self._wait_rolled_up()
@@ -209,6 +211,15 @@ class Demo:
             self._client.close()
             for gateway in fleet:
                 gateway.close()
+
+    def _faults(self, origin_slot: int, until_slot: int) -> dict[str, tuple[Fault, ...]]:
+        """What goes wrong, and where, if the user wishes to see it."""
+        if not self._wishes.faults:
+            return {}
+        found = troubles(self._plans, origin_slot * SLOT_S * 1000, until_slot * SLOT_S * 1000, self._wishes.seed)
+        for gateway, faults in found.items():
+            say(f"  {gateway}: {', '.join(map(described, faults))}")
+        return found
 
     def _broker(self) -> str:
         url = make_url(self._addresses.mqtt_url)

@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from simulators.message import Readings, joined
+from simulators.message import Readings, joined, stamp
 from simulators.noise import Floats, Ints, key_of, uniform, whole
 from simulators.plants import PlantPlan
 
@@ -117,6 +117,13 @@ def with_faults(stream: Readings, faults: Sequence[Fault]) -> Readings:
     for fault in faults:
         stream = fault(stream)
     return stream
+
+
+def described(fault: Fault) -> str:
+    """In words for people: what it is and, where it has one, the local time at which it begins."""
+    kind = fault.func.__name__.replace("_", " ") if isinstance(fault, partial) else "fault"
+    window = fault.keywords.get("window") if isinstance(fault, partial) else None
+    return f"{kind} from {stamp(window.start_ms)}" if isinstance(window, Window) else kind
 
 
 def _register(plan: PlantPlan) -> str:

@@ -15,6 +15,7 @@ from simulators.faults import (
     HOUR_MS,
     Fault,
     Window,
+    described,
     disordered,
     doubled,
     drifted,
@@ -158,6 +159,18 @@ def test_a_city_has_each_trouble_once_and_the_rest_is_sound() -> None:
     assert kinds == {doubled, disordered, drifted, gap, glitch_to_zero, lost_contact}
     ways = gateways(plans, START, "http://127.0.0.1:1", {plan.gateway: "s" for plan in plans}, found)
     assert [bool(gateway.faults) for gateway in ways] == [True] * 6 + [False] * 14
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (OF_THE_NETWORK["double"], "doubled"),
+        (OF_TIME_ALONE["gap"], "gap from 2025-06-02T10:00:00+08:00"),
+        (OF_TIME_ALONE["glitch"], "glitch to zero from 2025-06-02T10:00:00+08:00"),
+    ],
+)
+def test_a_fault_can_be_told_in_words(fault: Fault, words: str) -> None:
+    assert described(fault) == words
 
 
 def test_troubles_need_a_day_to_happen_in() -> None:
