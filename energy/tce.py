@@ -172,6 +172,7 @@ class Signed:
         return Signed(EXACT.add(self.gross, other.gross), EXACT.add(self.net, other.net))
 
 
+NOTHING = Signed(Decimal(0), Decimal(0))
 _COUNTS: Mapping[Role, tuple[int, int]] = {
     Role.PURCHASE: (1, 1),
     Role.SALE: (-1, -1),
@@ -187,6 +188,15 @@ def contribution(role: Role, quantity: Decimal) -> Signed:
     """With which sign a quantity in this role counts for the enterprise, gross and net."""
     gross, net = _COUNTS[role]
     return Signed(EXACT.multiply(quantity, gross), EXACT.multiply(quantity, net))
+
+
+def emits(role: Role) -> bool:
+    """Whether a quantity in this role has emissions: what an own renewable source makes and the plant uses has none.
+
+    Its coal equivalent counts in the gross account all the same. (Convention of the guidelines for enterprises'
+    greenhouse-gas accounts: self-consumed generation from sun, wind and water is 0.)
+    """
+    return role is not Role.OWN_RENEWABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,16 +228,17 @@ def book(
     """Book a quantity, in normal units of the carrier, that flowed on a local day."""
     signed = contribution(role, quantity)
     coal = {basis: factors.lookup(carrier, basis, day, enterprise=enterprise, region=region) for basis in Basis}
-    co2 = factors.lookup_co2(carrier, day, enterprise=enterprise, region=region, dataset=dataset)
+    whose = {"enterprise": enterprise, "region": region}
+    co2 = factors.lookup_co2(carrier, day, **whose, dataset=dataset) if emits(role) else None
     equivalent, equal = coal[Basis.EQUIVALENT], coal[Basis.EQUAL]
     lacking = [f"no {basis} factor for {carrier} on {day}" for basis, factor in coal.items() if factor is None]
-    if co2 is None:
+    if co2 is None and emits(role):
         lacking.append(f"no CO2 factor for {carrier} in {dataset} on {day}")
     return Booking(
         quantity=signed,
         tce_equivalent=None if equivalent is None else _in_tonnes(signed, equivalent.kgce_per_unit),
         tce_equal=None if equal is None else _in_tonnes(signed, equal.kgce_per_unit),
-        tco2=None if co2 is None else _in_tonnes(signed, co2.kgco2_per_unit),
+        tco2=_in_tonnes(signed, co2.kgco2_per_unit) if co2 is not None else None if emits(role) else NOTHING,
         factor_ids=tuple(factor.factor_id for factor in (equivalent, equal, co2) if factor is not None),
         missing=tuple(lacking),
     )

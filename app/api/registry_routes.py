@@ -21,7 +21,7 @@ from app.api.access import (
     visible_meter,
     visible_region,
 )
-from app.api.answers import AskedFormat, Cursor, Limit, json_answer, key_of, listed
+from app.api.answers import AskedFormat, Cursor, Limit, json_answer, key_of, listed, number
 from app.api.deps import ApiDeps, Deps
 from app.api.problems import BadCursor
 from app.api.schemas import (
@@ -124,7 +124,9 @@ async def _by_tce(
         calendar=deps.calendar,
         now_us=now_us,
     )
-    items = [item | {"tce": totals[item["id"]].tce, "coverage": totals[item["id"]].coverage} for item in page.items]
+    items = [
+        item | {"tce": number(totals[item["id"]].tce), "coverage": totals[item["id"]].coverage} for item in page.items
+    ]
     items.sort(key=lambda item: (item["tce"] is None, -(item["tce"] or 0), item["id"]))
     after = key_of(cursor)
     ids = [item["id"] for item in items]

@@ -244,7 +244,8 @@ class FactorOut(BaseModel):
     kind: Literal["coal_equivalent", "co2"]
     factor_id: int
     carrier: str
-    basis_or_dataset: str
+    basis: Basis | None = Field(description="Of a coal equivalent.")
+    dataset: str | None = Field(description="Of a CO2 factor.")
     value: float
     unit: str
     valid_from: date

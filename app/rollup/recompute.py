@@ -17,7 +17,7 @@ from app.store.rollups import BEGINNING_US, HourRows, MeterAccount
 from energy.consumption import Accepted, Assessment, Held, assess, reach_us, spread
 from energy.interval import SiteCalendar, parse_range_bound
 from energy.reading import Kind, Series
-from energy.tce import Basis
+from energy.tce import Basis, emits
 from energy.units import to_normal
 
 Int64s = npt.NDArray[np.int64]
@@ -167,7 +167,7 @@ class Tariff:
         self._days: tuple[date, ...] = factors.turns
         turns_us = [parse_range_bound(day.isoformat(), calendar.zone) for day in self._days]
         self._turns_us = np.array(turns_us, np.int64)
-        self._known: dict[tuple[str, str, str, int], tuple[Decimal | None, ...]] = {}
+        self._known: dict[tuple[str, str, str, bool, int], tuple[Decimal | None, ...]] = {}
 
     def periods(self, hour_us: Int64s) -> Int64s:
         """For each hour the number of the period between two changes of a factor."""
@@ -175,7 +175,7 @@ class Tariff:
 
     def per_unit(self, account: MeterAccount, period: int) -> tuple[Decimal | None, ...]:
         """Tonnes of coal equivalent, 当量 and 等价, and of CO2 a normal unit; None where there is no factor."""
-        key = (account.carrier, account.enterprise, account.region, period)
+        key = (account.carrier, account.enterprise, account.region, emits(account.role), period)
         if key not in self._known:
             self._known[key] = self._look_up(account, period)
         return self._known[key]
@@ -189,7 +189,8 @@ class Tariff:
             self._factors.book.lookup(account.carrier, basis, day, **whose) for basis in (Basis.EQUIVALENT, Basis.EQUAL)
         ]
         co2 = self._factors.book.lookup_co2(account.carrier, day, **whose)
-        found = [factor and factor.kgce_per_unit for factor in coal] + [co2 and co2.kgco2_per_unit]
+        emitted = (co2 and co2.kgco2_per_unit) if emits(account.role) else Decimal(0)
+        found = [*(factor and factor.kgce_per_unit for factor in coal), emitted]
         return tuple(None if kilograms is None else exact_product(kilograms, PER_THOUSAND) for kilograms in found)
 
 

@@ -24,7 +24,7 @@ from energy.consumption import assess, spread
 from energy.interval import Level, SiteCalendar, from_us
 from energy.reading import Role, Series
 from energy.rollup import normal_quantity
-from energy.tce import EXACT, Booking, FactorBook, book, contribution
+from energy.tce import EXACT, Booking, FactorBook, book, contribution, emits
 
 Row = tuple[Decimal | int | None, ...]
 """A row's figures in the order of METER_COLUMNS or ENTERPRISE_COLUMNS."""
@@ -150,7 +150,8 @@ def _book_hours(scope: _Scope, account: MeterAccount, rows: ReadingRows) -> dict
 def _bookings(scope: _Scope, account: MeterAccount, quantity: Decimal, start_us: int) -> tuple[Booking, Booking]:
     """As a purchase, which has no sign, and in the meter's own role."""
     day, whose = scope.calendar.local_date(start_us), {"enterprise": account.enterprise, "region": account.region}
-    unsigned = book(scope.factors, account.carrier, Role.PURCHASE, quantity, day, **whose)
+    drawn = Role.PURCHASE if emits(account.role) else account.role
+    unsigned = book(scope.factors, account.carrier, drawn, quantity, day, **whose)
     if account.role is Role.PURCHASE:
         return unsigned, unsigned
     return unsigned, book(scope.factors, account.carrier, account.role, quantity, day, **whose)

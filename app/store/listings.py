@@ -151,7 +151,8 @@ async def factors(
         literal_column("'coal_equivalent'").label("kind"),
         coal_factor.c.factor_id,
         coal_factor.c.carrier,
-        coal_factor.c.basis.label("basis_or_dataset"),
+        coal_factor.c.basis,
+        null().label("dataset"),
         coal_factor.c.kgce_per_unit.label("value"),
         literal_column("'kgce per ' || carrier.unit").label("unit"),
         coal_factor.c.valid_from,
@@ -166,7 +167,8 @@ async def factors(
         literal_column("'co2'").label("kind"),
         co2_factor.c.factor_id,
         co2_factor.c.carrier,
-        co2_factor.c.dataset.label("basis_or_dataset"),
+        null().label("basis"),
+        co2_factor.c.dataset,
         co2_factor.c.kgco2_per_unit.label("value"),
         literal_column("'kgCO2 per ' || carrier.unit").label("unit"),
         co2_factor.c.valid_from,
@@ -184,7 +186,9 @@ async def factors(
     async with database.engine.connect() as connection:
         for query, table in ((tce, coal_factor), (co2, co2_factor)):
             mine = query.where(or_(table.c.enterprise.is_(None), table.c.enterprise.in_(seen)))
-            ordered = mine.order_by(table.c.carrier, literal_column("basis_or_dataset"), table.c.valid_from)
+            ordered = mine.order_by(
+                table.c.carrier, literal_column("basis"), literal_column("dataset"), table.c.valid_from
+            )
             found += [dict(row._mapping) for row in await connection.execute(ordered)]
     return found
 

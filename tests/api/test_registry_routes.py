@@ -195,7 +195,7 @@ async def test_an_empty_table_has_its_header(api: Api) -> None:
 
 async def test_factors_carry_their_source_and_dates_read_as_dates(api: Api) -> None:
     items = (await api.get("factors", params={"carrier": "electricity"})).json()["items"]
-    equivalent = [item for item in items if item["basis_or_dataset"] == "equivalent"]
+    equivalent = [item for item in items if item["basis"] == "equivalent"]
     assert {item["value"] for item in equivalent} == {0.1229}
     assert all("GB/T 2589" in item["edition"] for item in equivalent)
     table = (await api.get("factors", params={"format": "csv"})).content.decode("utf-8-sig")

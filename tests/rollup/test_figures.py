@@ -45,6 +45,8 @@ async def test_what_is_sold_subtracts_and_own_sun_counts_only_gross(plant: Plant
         assert row["tce_equivalent"] == Decimal("0.011061")
         assert row["tce_equivalent_net"] == Decimal("0.008603")
         assert row["measured_us"] == 3 * HOUR_US, "the meter inside does not count"
+        assert row["tco2"] == row["tco2_net"] == Decimal("0.030933"), "70 kWh at 0.4419: the own sun emits nothing"
+    assert (await verify(plant.database, CALENDAR)).differences == []
 
 
 async def test_readings_that_come_late_land_in_the_month_and_year_they_belong_to(plant: Plant) -> None:
