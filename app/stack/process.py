@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,7 +117,7 @@ class Record:
         half.replace(self._file)
 
 
-class Server:
+class Server(ABC):
     """What the servers of the stack have in common: a record, a log, and two ways to end."""
 
     name: str
@@ -126,9 +127,9 @@ class Server:
         self.record = Record(folder / "server.json")
         self.log = folder / "server.log"
 
+    @abstractmethod
     def up(self) -> None:
         """Running and ready; nothing happens when it is already. Raises StackTrouble."""
-        raise NotImplementedError
 
     def down(self) -> None:
         """End it in its own orderly way."""

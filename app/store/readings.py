@@ -33,7 +33,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 HOUR_US = 3_600_000_000
 NEVER_US = np.iinfo(np.int64).min
 COMMAND_TIMEOUT_S = 60.0
-# Every question of this session names its keys: look them up in the index, whatever the statistics of a new chunk say.
+# Every question on this connection names its keys: look them up in the index, whatever the statistics of a new chunk say.
 SESSION = {
     "application_name": "tcewatch-ingest",
     "timezone": "UTC",
