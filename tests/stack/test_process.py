@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from app.stack.process import Process, Record, Server, free_port, last_lines, start, start_of
+from app.stack.mail import MailServer
+from app.stack.process import Process, Record, free_port, last_lines, start, start_of
 from app.stack.trouble import StackTrouble
 from tests.wait import until
 
@@ -50,7 +51,7 @@ def test_a_record_of_a_server_that_was_killed_finds_nobody_but_keeps_the_port(tm
 
 
 def test_a_number_used_again_by_another_program_is_neither_found_nor_ended(tmp_path: Path, stranger: int) -> None:
-    server = Server(tmp_path)
+    server = MailServer(tmp_path)
     server.record.write(Process(stranger, "1"), 4711)
     assert server.record.process() is None
     server.down()
