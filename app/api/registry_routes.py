@@ -210,12 +210,15 @@ async def change_gateway(gateway: str, body: GatewayChange, deps: Deps, caller: 
 
 @router.post("/gateways/{gateway}/secret", operation_id="rotateGatewaySecret", response_model=GatewaySecretOut)
 async def rotate_secret(gateway: str, deps: Deps, caller: Writer) -> Response:
-    """Another secret; the old one is worth nothing from now on."""
+    """Another secret; the old one is worth nothing from now on. A gateway that is shut out stays shut out."""
     await visible_gateway(deps, caller, gateway)
     async with deps.database.engine.begin() as connection:
         changed, secret = await registry.new_secret(connection, gateway, caller.actor)
         if deps.accounts is not None:
             await deps.accounts.put(gateway, secret)
+            if not changed["active"]:
+                # The broker lets in whoever is given a secret. Nobody knows this one until we answer.
+                await deps.accounts.disable(gateway)
     return json_answer(changed | {"secret": secret})
 
 

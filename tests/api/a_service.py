@@ -44,6 +44,7 @@ class Accounts:
     async def put(self, gateway: str, secret: str) -> None:
         self._fail()
         self.secrets[gateway] = secret
+        self.shut.discard(gateway)
 
     async def disable(self, gateway: str) -> None:
         self._fail()

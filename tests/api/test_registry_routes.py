@@ -119,6 +119,14 @@ async def test_a_gateway_is_shut_out_and_let_in_at_the_broker_too(api: Api) -> N
     assert api.accounts.shut == set()
 
 
+async def test_another_secret_does_not_let_a_gateway_in_again_that_was_shut_out(api: Api) -> None:
+    await api.patch("gateways/gw-own", {"active": False})
+    turned = (await api.ask("POST", "/api/v1/gateways/gw-own/secret")).json()
+    assert turned["active"] is False
+    assert api.accounts.secrets["gw-own"] == turned["secret"]
+    assert api.accounts.shut == {"gw-own"}
+
+
 @pytest.mark.parametrize("sort", ["id", "name", "-tce"])
 async def test_pages_hold_every_enterprise_once_and_in_order(api: Api, sort: str) -> None:
     for number, key in enumerate(companies(9)):
