@@ -100,11 +100,16 @@ def problem(
         "status": status,
         "code": code,
         "detail": detail,
-        "instance": f"urn:uuid:{getattr(request.state, 'request_id', '')}",
+        "instance": instance_of(request),
     }
     if errors is not None:
         body["errors"] = list(errors)
     return JSONResponse(body, status, dict(headers or {}), MEDIA_TYPE)
+
+
+def instance_of(request: Request) -> str:
+    """What a caller quotes and the log is searched for."""
+    return f"urn:uuid:{getattr(request.state, 'request_id', '')}"
 
 
 def of_status(request: Request, status: int, detail: str, *, headers: Mapping[str, str] | None = None) -> JSONResponse:
@@ -187,7 +192,8 @@ async def _http(request: Request, error: Exception) -> Response:
 
 
 async def _database_gone(request: Request, error: Exception) -> Response:
-    log.warning("database unavailable for a request", extra={"path": request.url.path, "why": str(error)})
+    facts = {"instance": instance_of(request), "path": request.url.path, "why": str(error)}
+    log.warning("database unavailable for a request", extra=facts)
     return of_status(request, 503, "Try again in a moment.", headers={"Retry-After": "5"})
 
 
@@ -201,6 +207,7 @@ async def _database_error(request: Request, error: Exception) -> Response:
 
 async def _ours(request: Request, error: Exception) -> Response:
     """A fault of ours: told to the log, not to the caller."""
-    log.error("request failed", exc_info=error, extra={"path": request.url.path, "method": request.method})
+    facts = {"instance": instance_of(request), "path": request.url.path, "method": request.method}
+    log.error("request failed", exc_info=error, extra=facts)
     title = "服务内部错误" if wants_chinese(request) else "A fault of the service"
     return problem(request, 500, "internal", title, "It is in the service's log under this instance.")

@@ -126,23 +126,34 @@ async def test_a_gateway_cannot_take_the_services_own_name(api: Api) -> None:
 @pytest.mark.parametrize(
     "error", [ConnectionRefusedError("refused"), asyncpg.CannotConnectNowError("starting"), asyncpg.InterfaceError("x")]
 )
-async def test_a_database_that_is_gone_is_a_503(api: Api, error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_database_that_is_gone_is_a_503(
+    api: Api, error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     async def gone(*_: object, **__: object) -> None:
         raise error
 
     monkeypatch.setattr("app.api.access.caller_of", gone)
     answer = await api.get("enterprises")
-    is_problem(answer, 503, "database-unavailable")
+    body = is_problem(answer, 503, "database-unavailable")
     assert answer.headers["retry-after"]
+    assert logged_instances(caplog) == [body["instance"]]
 
 
-async def test_a_fault_of_ours_tells_nothing_but_where_to_look(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def logged_instances(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """The instance of every line the API wrote to the log."""
+    return [vars(line)["instance"] for line in caplog.records if line.name == problems.log.name]
+
+
+async def test_a_fault_of_ours_tells_nothing_but_where_to_look(
+    api: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     async def broken(*_: object, **__: object) -> None:
         raise RuntimeError("secret things")
 
     monkeypatch.setattr("app.api.access.caller_of", broken)
     body = is_problem(await api.get("enterprises"), 500, "internal")
     assert "secret" not in str(body)
+    assert logged_instances(caplog) == [body["instance"]]
 
 
 def test_every_problem_has_a_status_a_code_and_both_titles() -> None:
