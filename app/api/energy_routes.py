@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from app.api.access import Reader, visible_enterprise, visible_region
 from app.api.answers import AskedFormat, Format, etag, format_of, json_answer, number, table, unchanged
 from app.api.deps import ApiDeps, Deps
+from app.api.parameters import bound_us, known_parameters
 from app.api.problems import BadQuery
 from app.api.schemas import EnergyOut, OverviewOut
 from app.store.energy import (
@@ -25,10 +26,10 @@ from app.store.energy import (
     region_totals,
 )
 from app.store.listings import gateway_states
-from energy.interval import Level, from_us, parse_range_bound
+from energy.interval import Level, from_us
 from energy.tce import Basis
 
-router = APIRouter(tags=["energy"])
+router = APIRouter(tags=["energy"], dependencies=[Depends(known_parameters)])
 
 BOUND = "RFC 3339 with an offset, or a local 2026, 2026-11, 2026-11-23."
 Bound = Annotated[str, Query(max_length=64, description=BOUND)]
@@ -53,7 +54,7 @@ async def get_energy(
     """Energy in [from, to) by local hour, day, month or year. What nobody measured is null, never 0."""
     await visible_enterprise(deps, caller, enterprise)
     zone = deps.calendar.zone
-    bounds = parse_range_bound(start, zone), parse_range_bound(end, zone)
+    bounds = bound_us(start, zone), bound_us(end, zone)
     if bounds[0] >= bounds[1]:
         raise BadQuery("to", "it should be later than from; the range is [from, to)")
     series = await energy_series(
@@ -164,7 +165,7 @@ async def get_overview(
 ) -> Response:
     """A region with all below it: the month and the year of a moment, and how its gateways are."""
     region = await visible_region(deps, caller, code)
-    at_us = deps.now_us() if at is None else parse_range_bound(at, deps.calendar.zone)
+    at_us = deps.now_us() if at is None else bound_us(at, deps.calendar.zone)
     month, year = [await _total(deps, code, level, at_us, basis) for level in (Level.MONTH, Level.YEAR)]
     states = await gateway_states(deps.database, code, deps.clock())
     names = {key: region[key] for key in ("code", "name_zh", "name_en")}

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from app.api.access import Reader, Writer, sight, visible_meter
 from app.api.answers import AskedFormat, Cursor, Limit, listed, number, number_key, time_key
 from app.api.deps import Deps
+from app.api.parameters import bound_us, known_parameters
 from app.api.problems import BadQuery
 from app.api.schemas import AuditOut, CarrierInfoOut, FactorOut, Listed, ReadingOut, RejectionOut, RevisionOut
 from app.store import listings
-from energy.interval import from_us, parse_range_bound
+from energy.interval import from_us
 
-router = APIRouter(tags=["ledger"])
+router = APIRouter(tags=["ledger"], dependencies=[Depends(known_parameters)])
 
 Text = Annotated[str | None, Query(max_length=100, pattern=r"^[^\x00]*$")]
 Bound = Annotated[str, Query(max_length=64)]
@@ -37,7 +38,7 @@ async def list_readings(
     """Raw readings of [from, to) as the meter showed them, with why one is held out of the figures."""
     meter = await visible_meter(deps, caller, enterprise, code)
     zone = deps.calendar.zone
-    bounds = [from_us(parse_range_bound(bound, zone), zone) for bound in (start, end)]
+    bounds = [from_us(bound_us(bound, zone), zone) for bound in (start, end)]
     if bounds[0] >= bounds[1]:
         raise BadQuery("to", "it should be later than from; the range is [from, to)")
     page = await listings.readings(

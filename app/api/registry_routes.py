@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from app.api.access import (
@@ -23,6 +23,7 @@ from app.api.access import (
 )
 from app.api.answers import AskedFormat, Cursor, Limit, json_answer, key_of, listed, number
 from app.api.deps import ApiDeps, Deps
+from app.api.parameters import known_parameters
 from app.api.problems import BadCursor
 from app.api.schemas import (
     EnterpriseChange,
@@ -44,7 +45,7 @@ from app.store.registry import Fields, public
 from energy.interval import Level
 from energy.tce import Basis
 
-router = APIRouter(tags=["registry"])
+router = APIRouter(tags=["registry"], dependencies=[Depends(known_parameters)])
 
 Text = Annotated[str | None, Query(max_length=100, pattern=r"^[^\x00]*$")]
 

@@ -159,9 +159,11 @@ async def test_no_query_is_a_fault_of_ours(api: Api, path: str, name: str) -> No
 
 @pytest.mark.parametrize("path", [path for path in PATHS if "{" in path])
 async def test_no_key_is_a_fault_of_ours(api: Api, path: str) -> None:
+    known = params_of(DOCUMENT["paths"][path]["get"], "query")
+    given = {name: value for name, value in NEEDED.items() if name in known}
     for name in WRITTEN.findall(path):
         for value in (one for one in NASTY if one):
-            answer = await api.ask("GET", address(path, **{name: value}), params=NEEDED)
+            answer = await api.ask("GET", address(path, **{name: value}), params=given)
             assert answer.status_code == 404, f"{value!r}: {answer.status_code} {answer.text}"
 
 

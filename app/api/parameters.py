@@ -1,0 +1,40 @@
+"""Query parameters that are understood, and times as they arrive in a URL."""
+
+from __future__ import annotations
+
+import re
+from zoneinfo import ZoneInfo
+
+from fastapi import Request
+from fastapi.routing import APIRoute
+
+from app.api.deps import Deps
+from app.api.problems import BadQuery
+from energy.interval import parse_range_bound
+
+ZONE_PARAMETER = "tz"
+# An unescaped plus sign in a URL is a space: nobody writes a time that way, so what is meant is certain.
+OFFSET_AFTER_SPACE = re.compile(r" (\d\d:\d\d)$")
+
+
+async def known_parameters(request: Request, deps: Deps) -> None:
+    """Refuses a parameter this route does not know: `regoin=445302` must not answer the whole city.
+
+    `tz` is accepted where it names the service's own zone, in which all local days and months are.
+    """
+    route = request.scope.get("route")
+    if not isinstance(route, APIRoute):
+        return
+    known = sorted(field.alias for field in route.dependant.query_params)
+    for name, value in request.query_params.items():
+        if name == ZONE_PARAMETER and value == deps.calendar.zone.key:
+            continue
+        if name == ZONE_PARAMETER:
+            raise BadQuery(name, f"local days and months are those of {deps.calendar.zone.key} here")
+        if name not in known:
+            raise BadQuery(name[:100], f"is no parameter here; known are: {', '.join(known) or 'none'}")
+
+
+def bound_us(text: str, zone: ZoneInfo) -> int:
+    """A bound of a range in microseconds since 1970. Raises energy.interval.BadTime and TimezoneMissing."""
+    return parse_range_bound(OFFSET_AFTER_SPACE.sub(r"+\1", text), zone)
