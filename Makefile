@@ -8,11 +8,12 @@ VENV := .venv
 READY := $(VENV)/ready
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check format lock clean
+.PHONY: help demo test bench check format lock clean
 
 help:
 	@echo 'make demo    a running city on this machine (options in ARGS="…"; Ctrl-C stops it)'
 	@echo 'make test    every check and every test, on a real database and a real broker'
+	@echo 'make bench   what the product costs beside plain COPY (ONLY=ingest or ONLY=rollup; options in ARGS="…")'
 	@echo 'make check   format, lint, types, arrows'
 
 $(READY): requirements/dev.txt pyproject.toml
@@ -29,6 +30,9 @@ demo: $(READY)
 
 test: check
 	$(BIN)/python -m pytest $(ARGS)
+
+bench: $(READY)
+	$(BIN)/python -m tests.bench $(ONLY) $(ARGS)
 
 check: $(READY)
 	$(BIN)/ruff format --check .

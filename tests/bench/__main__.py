@@ -1,0 +1,87 @@
+"""`python -m tests.bench [ingest|rollup]`: the product's own paths measured beside COPY, on a stack of its own."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from app.stack.stack import Addresses
+from tests.bench.city import METERS
+from tests.bench.doors import HTTP_MINUTES, http_seconds, measure_broker, measure_delay, measure_http
+from tests.bench.figures import BENCHES, Sheet, as_json, table
+from tests.bench.ground import ground, own_stack
+from tests.bench.rolling import measure_rollup
+from tests.bench.writing import measure_write
+from tests.e2e.service import Service
+from tests.stack_fixtures import scratch_database
+
+ROUND_ROWS = METERS * HTTP_MINUTES
+"""Every gateway has sent one HTTP body: what is measured is a multiple of it."""
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    made.add_argument("only", nargs="?", choices=sorted(BENCHES), help="one of the benchmarks instead of all")
+    made.add_argument("--repeats", type=int, default=5, help="how often each figure is taken (at least 1)")
+    made.add_argument("--rows", type=int, default=200_000, help=f"readings a measurement, in steps of {ROUND_ROWS:,}")
+    made.add_argument("--list", action="store_true", help="print the keys and what they are; measure nothing")
+    return made
+
+
+def listed(benches: Sequence[str]) -> str:
+    return "\n".join(f"{bench:8}{key:22}{meaning.text}" for bench in benches for key, meaning in BENCHES[bench].items())
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    asked = parser().parse_args(arguments)
+    benches = [asked.only] if asked.only else list(BENCHES)
+    if asked.list:
+        print(listed(benches))
+        return
+    rows = max(1, asked.rows // ROUND_ROWS) * ROUND_ROWS
+    sheet = Sheet()
+    with own_stack() as (addresses, state):
+        for bench in benches:
+            with scratch_database(addresses) as database_url:
+                run = _ingest if bench == "ingest" else _rollup
+                asyncio.run(run(addresses, database_url, state, sheet, max(1, asked.repeats), rows))
+    print(table(sheet.taken()))
+    print(as_json(sheet.taken()))
+
+
+async def _ingest(addresses: Addresses, database_url: str, state: Path, sheet: Sheet, repeats: int, rows: int) -> None:
+    async with ground(database_url) as here:
+        service = Service(
+            {"TCEWATCH_DATABASE_URL": database_url, "TCEWATCH_MQTT_URL": addresses.mqtt_url}, state / "log"
+        )
+        await asyncio.to_thread(service.start, "--roles", "ingest")
+        try:
+            await http_seconds(here, service.url, ROUND_ROWS)  # the service has read its registry and its watermarks
+            for repeat in range(repeats):
+                _say(f"ingest, {repeat + 1} of {repeats}")
+                await measure_write(here, sheet, rows)
+                await measure_http(here, sheet, service.url, rows)
+                # One reading a message is a tenth of the speed: fewer of them take long enough.
+                sizes = ((100, rows), (20, rows), (1, max(METERS, rows // 4)))
+                await measure_broker(here, sheet, addresses.mqtt_url, sizes, rows)
+                await measure_delay(here, sheet, addresses.mqtt_url)
+        finally:
+            await asyncio.to_thread(service.stop)
+
+
+async def _rollup(_: Addresses, database_url: str, state: Path, sheet: Sheet, repeats: int, rows: int) -> None:
+    async with ground(database_url) as here:
+        for repeat in range(repeats):
+            _say(f"rollup, {repeat + 1} of {repeats}")
+            await measure_rollup(here, sheet, rows)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

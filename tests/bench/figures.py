@@ -1,0 +1,82 @@
+"""What a benchmark answers: figures taken once a repeat, shown as a table and as one line of JSON."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What the figure of a key is, in words for the table."""
+
+    text: str
+
+
+INGEST = {
+    "write_dup0": Meaning("idempotent write of 5,000-row groups, all new; rows/s ÷ COPY"),
+    "write_dup10": Meaning("the same, a tenth of what is delivered comes a second time; rows/s ÷ COPY"),
+    "write_dup100": Meaning("the same, everything comes a second time; rows/s ÷ COPY"),
+    "http_n500": Meaning("HTTP, 16 clients, 500 readings a body, until the last receipt; readings/s ÷ COPY"),
+    "mqtt_n100": Meaning("broker, live publisher, 100 readings a message, until committed; readings/s ÷ COPY"),
+    "mqtt_n20": Meaning("the same, 20 readings a message; readings/s ÷ COPY"),
+    "mqtt_n1": Meaning("the same, 1 reading a message; readings/s ÷ COPY"),
+    "p99_ms_n20": Meaning("99th percentile publish → receipt, 20 readings a message, 5,000 readings/s; ms"),
+}
+ROLLUP = {
+    "rollup_fresh_15min": Meaning("rollup of fresh quarter hours; seconds a reading ÷ COPY with marks"),
+    "rollup_fresh_hourly": Meaning("rollup of fresh hours; seconds a reading ÷ COPY with marks"),
+    "rollup_meter_year_s": Meaning("a year of one meter's quarter hours computed again; s"),
+}
+BENCHES: Mapping[str, Mapping[str, Meaning]] = {"ingest": INGEST, "rollup": ROLLUP}
+YARDSTICK = {
+    "copy_rows_s": Meaning("the yardstick of ingest itself: COPY of 5,000-row groups; rows/s"),
+    "copy_marks_rows_s": Meaning("the yardstick of the rollup itself: COPY with marks; rows/s"),
+}
+HEAD = """\
+Each figure is taken once a repeat, beside its own yardstick: binary COPY of the same rows in groups of 5,000 on one
+connection to the same database, run just before it. A ratio of 1 is the speed of that COPY. Load generator, broker,
+service and database share the processors of this machine."""
+
+
+class Sheet:
+    """The figures of a run, by key, one a repeat."""
+
+    def __init__(self) -> None:
+        self._taken: dict[str, list[float]] = {}
+
+    def note(self, key: str, figure: float) -> None:
+        self._taken.setdefault(key, []).append(figure)
+
+    def taken(self) -> Mapping[str, Sequence[float]]:
+        return self._taken
+
+
+def table(taken: Mapping[str, Sequence[float]]) -> str:
+    """Median, least and most of each key, with what it is."""
+    meanings = INGEST | ROLLUP | YARDSTICK
+    width = max(map(len, meanings))
+    lines = [HEAD, "", f"{'key':{width}}  {'median':>10} {'min':>10} {'max':>10}  what"]
+    for key, figures in taken.items():
+        numbers = " ".join(f"{shown(x):>10}" for x in (statistics.median(figures), min(figures), max(figures)))
+        lines.append(f"{key:{width}}  {numbers}  {meanings[key].text}")
+    return "\n".join(lines)
+
+
+def shown(figure: float) -> str:
+    return f"{figure:,.0f}" if figure >= 1000 else f"{figure:.3f}"
+
+
+def as_json(taken: Mapping[str, Sequence[float]]) -> str:
+    """One object on one line: the medians, rounded to what the measurement carries."""
+    return json.dumps({key: float(f"{statistics.median(figures):.4g}") for key, figures in taken.items()})
+
+
+def p99(delays: Sequence[float]) -> float:
+    """The delay that 99 of 100 stay within: nearest rank. Raises ValueError when there are none."""
+    if not delays:
+        raise ValueError("no delays")
+    ordered = sorted(delays)
+    return ordered[-(-99 * len(ordered) // 100) - 1]
