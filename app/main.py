@@ -26,6 +26,7 @@ from app.rollup.worker import RollupWorker
 from app.settings import PREFIX, Settings
 from app.store.database import Database, open_database
 from app.store.energy import backlog
+from app.store.gaps import StoredGaps
 from app.store.ingest_registry import StoredRegistry, tell_changes
 from app.store.migrate import require_schema
 from app.store.readings import ReadingLedger
@@ -37,6 +38,7 @@ from ingest.metrics import IngestMetrics
 from ingest.mqtt import BrokerDoor, BrokerLink
 from ingest.pipeline import Limits, Pipeline
 from ingest.registry import RegistryView
+from ingest.resend import ResendRequests
 from ingest.validate import Rules
 
 log = logging.getLogger(__name__)
@@ -134,9 +136,19 @@ class Service:
             if self._link is not None:
                 door = BrokerDoor(self._link, self._pipeline, self._registry, metrics=self._metrics)
                 parts["broker door"] = door.run(stop)
+                parts["resend"] = self._resend_requests(door).run(stop)
         if ServiceRole.WORKER in self._roles:
             parts["rollup"] = RollupWorker(self._database, self._calendar).run(stop)
         return parts
+
+    def _resend_requests(self, door: BrokerDoor) -> ResendRequests:
+        return ResendRequests(
+            StoredGaps(self._database.pool),
+            door.command,
+            grace_s=self._settings.resend_after_s,
+            metrics=self._metrics,
+            now=lambda: datetime.now(UTC),
+        )
 
     async def _serve_http(self, listener: socket.socket) -> None:
         """The HTTP server, until it is told to stop by the same signals as we are."""

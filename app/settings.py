@@ -80,6 +80,11 @@ class Settings(BaseSettings):
         description="client id of the persistent session at the broker; one per ingest process",
     )
 
+    resend_after_s: Annotated[int, Field(ge=1, le=86400)] = Field(
+        default=30,
+        description="seconds a gap in a gateway's `seq` may fill by itself before the gateway is asked for it",
+    )
+
     @field_validator("timezone")
     @classmethod
     def zone_exists(cls, name: str) -> str:

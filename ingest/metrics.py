@@ -55,6 +55,9 @@ class IngestMetrics:
         self.unacknowledged = Gauge(
             "tcewatch_ingest_broker_unacknowledged", "Broker messages not yet acknowledged", registry=registry
         )
+        self.sequence_gaps = Gauge(
+            "tcewatch_ingest_sequence_gaps", "Gaps in the gateways' counts of messages", registry=registry
+        )
         self._pending_rows = Gauge("tcewatch_ingest_pending_rows", "Readings that wait for a commit", registry=registry)
         self._oldest_s = Gauge(
             "tcewatch_ingest_oldest_pending_seconds", "Age of the oldest message that waits", registry=registry

@@ -18,8 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from app.store.database import plain_url
+from app.store.gaps import follow_counts
 from ingest.batch import Code, Group, ReadingBatch, Received, Refusal, Verdict
 from ingest.pipeline import LedgerUnavailable
+from ingest.sequence import in_step
 
 Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -33,7 +35,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 HOUR_US = 3_600_000_000
 NEVER_US = np.iinfo(np.int64).min
 COMMAND_TIMEOUT_S = 60.0
-# Every question on this connection names its keys: look them up in the index, whatever the statistics of a new chunk say.
+# Every question on this connection names its keys: look them up in the index, whatever a new chunk's statistics say.
 SESSION = {
     "application_name": "tcewatch-ingest",
     "timezone": "UTC",
@@ -117,12 +119,21 @@ WATERMARKS = """
 SELECT wanted, (extract(epoch FROM (SELECT max(ts) FROM reading WHERE meter_id = wanted)) * 1000000)::bigint
 FROM unnest($1::int[]) AS wanted
 """
+# Locks in order of id, so that two writers never wait in a circle. first_seq is null unless the numbers are one run;
+# a run that goes on from the last number (or repeats it first) needs nothing else.
 HEARD = f"""
+WITH held AS (
+    SELECT gateway.id, gateway.last_seq, heard.us, heard.first_seq, heard.final_seq
+    FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[]) AS heard (id, us, first_seq, final_seq)
+    JOIN gateway ON gateway.id = heard.id
+    ORDER BY gateway.id FOR NO KEY UPDATE OF gateway
+)
 UPDATE gateway SET
-    last_data_at = greatest(gateway.last_data_at, {MOMENT.format(us="heard.us")}),
-    last_seq = greatest(gateway.last_seq, heard.seq)
-FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS heard (id, us, seq)
-WHERE gateway.id = heard.id
+    last_data_at = greatest(gateway.last_data_at, {MOMENT.format(us="held.us")}),
+    last_seq = CASE WHEN held.last_seq BETWEEN held.first_seq - 1 AND held.first_seq
+                    THEN held.final_seq ELSE held.last_seq END
+FROM held WHERE gateway.id = held.id
+RETURNING gateway.id, held.last_seq
 """
 # A gateway that sends the same refused bytes again adds to the count, not to the pile.
 KEEP_MESSAGE = f"""
@@ -534,14 +545,25 @@ def _refusal_columns(message_id: int, refused: Sequence[Refusal]) -> tuple[list[
 
 
 async def _note_gateways(connection: asyncpg.Connection, group: Group) -> None:
-    """Last data and highest number of each gateway heard, in order of id so that two writers never wait in a circle."""
-    heard: dict[str, tuple[int, int | None]] = {}
+    """Last data and the count of each gateway heard; gaps in the count are opened and filled."""
+    heard: dict[str, int] = {}
+    seen: dict[str, list[int]] = {}
     for message in group.messages:
-        us, seq = heard.get(message.gateway, (0, None))
-        heard[message.gateway] = (
-            max(us, message.received_at_us),
-            max((number for number in (seq, message.seq) if number is not None), default=None),
-        )
-    if heard:
-        ids = sorted(heard)
-        await connection.execute(HEARD, ids, [heard[name][0] for name in ids], [heard[name][1] for name in ids])
+        heard[message.gateway] = max(heard.get(message.gateway, 0), message.received_at_us)
+        if message.seq is not None:
+            seen.setdefault(message.gateway, []).append(message.seq)
+    if not heard:
+        return
+    runs = [_run(seen.get(name, ())) for name in heard]
+    rows = await connection.fetch(
+        HEARD, list(heard), list(heard.values()), [first for first, _ in runs], [final for _, final in runs]
+    )
+    last_seqs: dict[str, int | None] = {row["id"]: row["last_seq"] for row in rows}
+    astray = {name: seqs for name, seqs in seen.items() if name in last_seqs and not in_step(last_seqs[name], seqs)}
+    if astray:
+        await follow_counts(connection, last_seqs, astray)
+
+
+def _run(seqs: Sequence[int]) -> tuple[int | None, int | None]:
+    """First and last of numbers that go on one by one, each perhaps repeated; nothing for others."""
+    return (seqs[0], seqs[-1]) if seqs and in_step(seqs[0], seqs) else (None, None)

@@ -78,6 +78,17 @@ gateway = Table(
     Index("gateway_enterprise", "enterprise"),
 )
 
+sequence_gap = Table(
+    "sequence_gap",
+    metadata,
+    Column("gateway", Text, ForeignKey("gateway.id", ondelete="CASCADE"), primary_key=True),
+    Column("first_seq", BigInteger, primary_key=True, autoincrement=False),
+    required("last_seq", BigInteger),
+    moment("noticed_at"),
+    moment("asked_at", null=True),
+    Column("asked_times", Integer, nullable=False, server_default=text("0")),
+)
+
 carrier = Table(
     "carrier",
     metadata,

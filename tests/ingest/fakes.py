@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from ingest.batch import Group, Received, Refusal, Verdict
 from ingest.metrics import IngestMetrics
 from ingest.registry import GatewayEntry, MeterEntry, Registry
+from ingest.sequence import follow
 
 NOW_US = 1_795_482_900_000_000
 """2026-11-24T09:15:00+08:00, a day after the first reading of the tests."""
@@ -26,7 +27,8 @@ class FakeLedger:
         self.readings: dict[tuple[int, int], tuple[float, int]] = {}
         self.history: list[tuple[int, int, float, float, str]] = []
         self.refused: list[tuple[Received, Refusal]] = []
-        self.last_seq: dict[str, int] = {}
+        self.last_seq: dict[str, int | None] = {}
+        self.gaps: dict[str, list[tuple[int, int]]] = {}
         self.groups: list[Group] = []
         self.attempts = 0
         self.trouble: Callable[[Group], Exception | None] = lambda group: None
@@ -53,7 +55,9 @@ class FakeLedger:
         self.refused += [(group.messages[refusal.message], refusal) for refusal in group.refusals]
         for message in group.messages:
             if message.seq is not None:
-                self.last_seq[message.gateway] = max(message.seq, self.last_seq.get(message.gateway, 0))
+                name = message.gateway
+                after = follow(self.last_seq.get(name), self.gaps.get(name, []), [message.seq])
+                self.last_seq[name], self.gaps[name] = after.last_seq, after.gaps
         return verdicts
 
     def _keep(self, group: Group, row: int) -> Verdict:

@@ -40,6 +40,9 @@ class ContractLedger(Protocol):
 
     async def last_seq(self, gateway: str) -> int | None: ...
 
+    async def gaps(self, gateway: str) -> list[tuple[int, int]]:
+        """First and last missing number, ascending."""
+
 
 def a_group(
     *messages: list[Row], revise: bool = False, seq: int | None = None, refusals: tuple[Refusal, ...] = ()
@@ -122,6 +125,27 @@ class SinkContract:
         await ledger.sink.save(a_group([(ledger.meters[0], 0, 1.0, 0)], seq=7))
         await ledger.sink.save(a_group([(ledger.meters[0], 1, 1.0, 0)], seq=5))
         await ledger.sink.save(a_group([(ledger.meters[0], 2, 1.0, 0)]))
+        assert await ledger.last_seq("gw-1") == 7
+
+    async def test_a_gap_in_the_count_is_noticed_and_filled(self, ledger: ContractLedger) -> None:
+        async def after(*seqs: int) -> list[tuple[int, int]]:
+            for seq in seqs:
+                for _ in range(2):  # saving twice changes nothing
+                    await ledger.sink.save(a_group([(ledger.meters[0], seq, 1.0, 0)], seq=seq))
+            return await ledger.gaps("gw-1")
+
+        assert await after(7) == []
+        assert await after(8, 12, 14) == [(9, 11), (13, 13)]
+        assert await after(10) == [(9, 9), (11, 11), (13, 13)]
+        assert await after(15, 13, 9) == [(11, 11)]
+        assert await after(11, 16) == []
+        assert await ledger.last_seq("gw-1") == 16
+
+    async def test_a_group_is_judged_in_order_of_arrival(self, ledger: ContractLedger) -> None:
+        group = a_group([], [], [], [])
+        numbered = [replace(one, seq=seq) for one, seq in zip(group.messages, (3, 4, 7, 6), strict=True)]
+        await ledger.sink.save(replace(group, messages=numbered))
+        assert await ledger.gaps("gw-1") == [(5, 5)]
         assert await ledger.last_seq("gw-1") == 7
 
     async def test_a_group_without_rows_is_a_group(self, ledger: ContractLedger) -> None:

@@ -25,6 +25,9 @@ class Fake:
     async def last_seq(self, gateway: str) -> int | None:
         return self.sink.last_seq.get(gateway)
 
+    async def gaps(self, gateway: str) -> list[tuple[int, int]]:
+        return self.sink.gaps.get(gateway, [])
+
 
 class TestFakeLedger(SinkContract):
     @pytest.fixture

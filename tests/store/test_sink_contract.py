@@ -46,6 +46,10 @@ class StoredLedger:
         found: int | None = await self.sql.fetchval("SELECT last_seq FROM gateway WHERE id = $1", gateway)
         return found
 
+    async def gaps(self, gateway: str) -> list[tuple[int, int]]:
+        query = "SELECT first_seq, last_seq FROM sequence_gap WHERE gateway = $1 ORDER BY 1"
+        return [(first, last) for first, last in await self.sql.fetch(query, gateway)]
+
 
 class TestStoredLedger(SinkContract):
     @pytest.fixture
