@@ -27,6 +27,8 @@ OnReceipt = Callable[[Message, Receipt], None]
 OnResend = Callable[[int, int], None]
 
 RESEND_AFTER_S = 15.0
+SENT_KEPT = 1000
+"""Messages a door keeps after their receipt, for a service that asks for them again."""
 TURNED_AWAY = (429, 502, 503, 504)
 LONGEST_PAUSE_S = 10.0
 
@@ -135,6 +137,7 @@ class MqttDoor:
         self._on_resend = on_resend
         self._changed = threading.Condition()
         self._waiting: dict[int, tuple[Message, float]] = {}
+        self._sent: dict[int, Message] = {}
         self._receipts: list[tuple[Message, Receipt]] = []
         self._online = False
         self._refused = ""
@@ -180,6 +183,9 @@ class MqttDoor:
     def _send(self, message: Message) -> None:
         with self._changed:
             self._waiting[message.seq] = (message, time.monotonic())
+            self._sent[message.seq] = message
+            if len(self._sent) > SENT_KEPT:
+                del self._sent[next(iter(self._sent))]
         if self._online:
             self._publish(message)
 
@@ -240,11 +246,19 @@ class MqttDoor:
         """A receipt or a command. What is neither is left alone: an error here would end paho's thread."""
         try:
             if message.topic.endswith("/cmd"):
-                self._on_resend(*_read_command(message.payload).resend)
+                first, last = _read_command(message.payload).resend
+                self._send_again(first, last)
+                self._on_resend(first, last)
             else:
                 self._take(_read_receipt(message.payload))
         except msgspec.DecodeError:
             return
+
+    def _send_again(self, first: int, last: int) -> None:
+        with self._changed:
+            asked = [message for seq, message in self._sent.items() if first <= seq <= last]
+        for message in asked:
+            self._publish(message)
 
     def _take(self, receipt: Receipt) -> None:
         with self._changed:

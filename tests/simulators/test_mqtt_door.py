@@ -115,6 +115,15 @@ def test_a_command_to_send_again_is_heard(service: BrokerService, address: str) 
     door.close()
 
 
+def test_what_was_sent_before_is_sent_again_when_asked_for(service: BrokerService, address: str) -> None:
+    name, secret = service.account()
+    door = MqttDoor(address, Login(name, secret))
+    delivered(door, some_messages(4))
+    service.tell(name, {"resend": [2, 3]})
+    until(lambda: Counter(service.heard) == Counter([1, 2, 2, 3, 3, 4]), what="two messages came twice")
+    door.close()
+
+
 def test_a_strange_command_breaks_nothing(service: BrokerService, address: str) -> None:
     name, secret = service.account()
     door = MqttDoor(address, Login(name, secret))
