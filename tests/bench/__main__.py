@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def listed(benches: Sequence[str]) -> str:
-    return "\n".join(f"{bench:8}{key:22}{meaning.text}" for bench in benches for key, meaning in BENCHES[bench].items())
+    return "\n".join(f"{bench:8}{key:22}{meaning}" for bench in benches for key, meaning in BENCHES[bench].items())
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

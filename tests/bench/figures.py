@@ -5,35 +5,26 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True, slots=True)
-class Meaning:
-    """What the figure of a key is, in words for the table."""
-
-    text: str
-
 
 INGEST = {
-    "write_dup0": Meaning("idempotent write of 5,000-row groups, all new; rows/s ÷ COPY"),
-    "write_dup10": Meaning("the same, a tenth of what is delivered comes a second time; rows/s ÷ COPY"),
-    "write_dup100": Meaning("the same, everything comes a second time; rows/s ÷ COPY"),
-    "http_n500": Meaning("HTTP, 16 clients, 500 readings a body, until the last receipt; readings/s ÷ COPY"),
-    "mqtt_n100": Meaning("broker, live publisher, 100 readings a message, until committed; readings/s ÷ COPY"),
-    "mqtt_n20": Meaning("the same, 20 readings a message; readings/s ÷ COPY"),
-    "mqtt_n1": Meaning("the same, 1 reading a message; readings/s ÷ COPY"),
-    "p99_ms_n20": Meaning("99th percentile publish → receipt, 20 readings a message, 5,000 readings/s; ms"),
+    "write_dup0": "idempotent write of 5,000-row groups, all new; rows/s ÷ COPY",
+    "write_dup10": "the same, a tenth of what is delivered comes a second time; rows/s ÷ COPY",
+    "write_dup100": "the same, everything comes a second time; rows/s ÷ COPY",
+    "http_n500": "HTTP, 16 clients, 500 readings a body, until the last receipt; readings/s ÷ COPY",
+    "mqtt_n100": "broker, live publisher, 100 readings a message, until committed; readings/s ÷ COPY",
+    "mqtt_n20": "the same, 20 readings a message; readings/s ÷ COPY",
+    "mqtt_n1": "the same, 1 reading a message; readings/s ÷ COPY",
+    "p99_ms_n20": "99th percentile publish → receipt, 20 readings a message, 5,000 readings/s; ms",
 }
 ROLLUP = {
-    "rollup_fresh_15min": Meaning("rollup of fresh quarter hours; seconds a reading ÷ COPY with marks"),
-    "rollup_fresh_hourly": Meaning("rollup of fresh hours; seconds a reading ÷ COPY with marks"),
-    "rollup_meter_year_s": Meaning("a year of one meter's quarter hours computed again; s"),
+    "rollup_fresh_15min": "rollup of fresh quarter hours; seconds a reading ÷ COPY with marks",
+    "rollup_fresh_hourly": "rollup of fresh hours; seconds a reading ÷ COPY with marks",
+    "rollup_meter_year_s": "a year of one meter's quarter hours computed again; s",
 }
-BENCHES: Mapping[str, Mapping[str, Meaning]] = {"ingest": INGEST, "rollup": ROLLUP}
+BENCHES: Mapping[str, Mapping[str, str]] = {"ingest": INGEST, "rollup": ROLLUP}
 YARDSTICK = {
-    "copy_rows_s": Meaning("the yardstick of ingest itself: COPY of 5,000-row groups; rows/s"),
-    "copy_marks_rows_s": Meaning("the yardstick of the rollup itself: COPY with marks; rows/s"),
+    "copy_rows_s": "the yardstick of ingest itself: COPY of 5,000-row groups; rows/s",
+    "copy_marks_rows_s": "the yardstick of the rollup itself: COPY with marks; rows/s",
 }
 HEAD = """\
 Each figure is taken once a repeat, beside its own yardstick: binary COPY of the same rows in groups of 5,000 on one
@@ -61,7 +52,7 @@ def table(taken: Mapping[str, Sequence[float]]) -> str:
     lines = [HEAD, "", f"{'key':{width}}  {'median':>10} {'min':>10} {'max':>10}  what"]
     for key, figures in taken.items():
         numbers = " ".join(f"{shown(x):>10}" for x in (statistics.median(figures), min(figures), max(figures)))
-        lines.append(f"{key:{width}}  {numbers}  {meanings[key].text}")
+        lines.append(f"{key:{width}}  {numbers}  {meanings[key]}")
     return "\n".join(lines)
 
 
