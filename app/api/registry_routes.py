@@ -32,6 +32,7 @@ from app.api.schemas import (
     GatewayChange,
     GatewayOut,
     GatewaySecretOut,
+    GatewayWithGapsOut,
     Listed,
     MeterChange,
     MeterOut,
@@ -192,9 +193,10 @@ async def create_gateway(body: GatewayIn, deps: Deps, caller: Writer) -> Respons
     return json_answer(made | {"secret": secret}, 201, {"Location": f"/api/v1/gateways/{body.id}"})
 
 
-@router.get("/gateways/{gateway}", operation_id="getGateway", response_model=GatewayOut)
+@router.get("/gateways/{gateway}", operation_id="getGateway", response_model=GatewayWithGapsOut)
 async def get_gateway(gateway: str, deps: Deps, caller: Reader) -> Response:
-    return json_answer(await visible_gateway(deps, caller, gateway))
+    found = await visible_gateway(deps, caller, gateway)
+    return json_answer(found | {"gaps": await registry.gaps_of(deps.database, gateway)})
 
 
 @router.patch("/gateways/{gateway}", operation_id="changeGateway", response_model=GatewayOut)

@@ -108,6 +108,18 @@ class GatewayOut(BaseModel):
     updated_at: datetime
 
 
+class SequenceGapOut(BaseModel):
+    first_seq: int
+    last_seq: int
+    noticed_at: datetime
+    asked_at: datetime | None
+    asked_times: int
+
+
+class GatewayWithGapsOut(GatewayOut):
+    gaps: list[SequenceGapOut] = Field(description="Numbers missing in its count of messages, lowest first.")
+
+
 class GatewaySecretOut(GatewayOut):
     secret: str = Field(description="Shown this once.")
 

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.store.access import digest, write_audit
 from app.store.credit_code import checked
 from app.store.database import Database
-from app.store.tables import carrier, enterprise, gateway, meter, region, touched
+from app.store.tables import carrier, enterprise, gateway, meter, region, sequence_gap, touched
 from energy.reading import Kind
 from energy.units import to_normal
 
@@ -175,6 +175,14 @@ async def gateway_of(database: Database, key: str) -> Fields:
     query = select(*PUBLIC_GATEWAY, enterprise.c.region).join_from(gateway, enterprise).where(gateway.c.id == key)
     async with database.engine.connect() as connection:
         return await _one(connection, query, "gateway", key)
+
+
+async def gaps_of(database: Database, key: str) -> list[Fields]:
+    """Numbers missing in a gateway's count of messages, lowest first; never more than `ingest.sequence.GAPS_MAX`."""
+    columns = (column for column in sequence_gap.c if column.name != "gateway")
+    query = select(*columns).where(sequence_gap.c.gateway == key).order_by(sequence_gap.c.first_seq)
+    async with database.engine.connect() as connection:
+        return [dict(row._mapping) for row in await connection.execute(query)]
 
 
 async def list_gateways(

@@ -99,6 +99,17 @@ async def test_a_multiplier_keeps_every_digit(api: Api) -> None:
     assert json.loads(made.text, parse_float=Decimal)["multiplier"] == Decimal("0.1234567890123")
 
 
+async def test_a_gateway_shows_the_numbers_that_are_missing(api: Api) -> None:
+    await api.sql(
+        """INSERT INTO sequence_gap (gateway, first_seq, last_seq, noticed_at, asked_at, asked_times) VALUES
+           ('gw-own', 9, 9, '2026-11-24T00:00Z', NULL, 0),
+           ('gw-own', 3, 4, '2026-11-23T00:00Z', '2026-11-23T00:01Z', 1)"""
+    )
+    gaps = (await api.get("gateways/gw-own")).json()["gaps"]
+    assert [(gap["first_seq"], gap["last_seq"], gap["asked_times"]) for gap in gaps] == [(3, 4, 1), (9, 9, 0)]
+    assert [gap["asked_at"] is None for gap in gaps] == [False, True]
+
+
 async def test_a_gateways_secret_is_seen_once_and_reaches_the_broker(api: Api) -> None:
     made = (await api.post("gateways", {"id": "gw-new", "enterprise": OWN, "name": "new"})).json()
     assert api.accounts.secrets == {"gw-new": made["secret"]}
