@@ -91,7 +91,7 @@ def _cement(size: float) -> tuple[MeterPlan, ...]:
     # 3,000 t of clinker a day: about 145 kg of raw coal and 75 kWh a tonne, 30 kWh a tonne back from waste heat.
     return (
         MeterPlan("C001", "回转窑喂煤皮带秤", "raw_coal", "t", "purchase", 18.0 * size, accuracy_class="0.5"),
-        MeterPlan("E001", "110 kV 进线", "electricity", "kWh", "purchase", 78.0 * size, multiplier=120.0,
+        MeterPlan("E001", "厂用电总表（含余热电）", "electricity", "kWh", "purchase", 78.0 * size, multiplier=120.0,
                   rolls_over_at=1_000_000.0, accuracy_class="0.2S"),
         MeterPlan("E010", "余热发电", "electricity", "kWh", "recovered", 3_700.0 * size, accuracy_class="0.5S"),
         MeterPlan("E101", "生料磨", "electricity", "kWh", "internal", 2_400.0 * size, level=2),
@@ -141,7 +141,7 @@ def _stone(size: float) -> tuple[MeterPlan, ...]:
 def _acid(size: float) -> tuple[MeterPlan, ...]:
     # Burning sulfur makes more steam than the plant uses: its energy balance is negative, as it is for such plants.
     return (
-        MeterPlan("E001", "10 kV 进线", "electricity", "kWh", "purchase", 42.0 * size, multiplier=100.0,
+        MeterPlan("E001", "厂用电总表（含余热电）", "electricity", "kWh", "purchase", 42.0 * size, multiplier=100.0,
                   rolls_over_at=1_000_000.0),
         MeterPlan("E010", "余热发电", "electricity", "kWh", "recovered", 2_600.0 * size),
         MeterPlan("H010", "外供蒸汽热量", "heat", "GJ", "sale", 58.0 * size, accuracy_class="2.5"),
