@@ -27,9 +27,9 @@ YARDSTICK = {
     "copy_marks_rows_s": "the yardstick of the rollup itself: COPY with marks; rows/s",
 }
 HEAD = """\
-Each ratio is taken once a repeat, beside a yardstick of the same repeat: binary COPY in groups of 5,000 on one connection
-to the same database, of rows of the same meters in other minutes (the rollup: of the very rows it works off). 1 is the
-speed of that COPY. Load generator, broker, service and database share the processors of this machine."""
+Each ratio is taken once a repeat, beside a yardstick of the same repeat: binary COPY in groups of 5,000 on one
+connection to the same database, of rows of the same meters in other minutes (the rollup: of the very rows it takes).
+1 is the speed of that COPY. Load generator, broker, service and database share the processors of this machine."""
 
 
 class Sheet:
