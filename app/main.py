@@ -67,6 +67,8 @@ async def serve(settings: Settings, roles: frozenset[ServiceRole]) -> None:
     for number in STOP_SIGNALS:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     listener = listening_socket(settings)
+    if settings.mqtt_listen is not None:
+        log.warning("this version has no MQTT listener of its own", extra={"use": f"{PREFIX}MQTT_URL or HTTP"})
     try:
         async with open_database(settings.database_url) as database:
             await require_schema(database.engine)

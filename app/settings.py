@@ -41,7 +41,7 @@ class Settings(BaseSettings):
     mqtt_listen: str | None = Field(
         default=None,
         pattern=r"^[^:]+:\d+$",
-        description="host:port of the service's own MQTT listener; without it the listener door stays shut",
+        description="host:port of the service's own MQTT listener; it comes with a later version, until then a warning",
     )
     smtp_url: str | None = Field(
         default=None,
