@@ -108,7 +108,7 @@ def push_history(city: Sequence[Gateway], until_slot: int, tally: Tally, stop: t
 def _history(recorder: Recorder, until_slot: int, stop: threading.Event) -> Iterator[Readings]:
     yield recorder.first()
     month = 30 * 24 * HISTORY_STEP
-    while recorder.at_slot < until_slot and not stop.is_set():
+    while until_slot - recorder.at_slot >= HISTORY_STEP and not stop.is_set():
         stretch = recorder.walk(min(until_slot, recorder.at_slot + month), HISTORY_STEP)
         yield from stretch.batches(HISTORY_BATCH)
 
