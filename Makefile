@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 help:
 	@echo 'make demo    a running city on this machine (options in ARGS="…"; Ctrl-C stops it)'
 	@echo 'make test    every check and every test, on a real database and a real broker'
-	@echo 'make bench   what the product costs beside plain COPY (ONLY=ingest or ONLY=rollup; options in ARGS="…")'
+	@echo 'make bench   what the product costs beside plain COPY or a peer (ONLY=ingest, rollup, peers, …; options in ARGS="…")'
 	@echo 'make check   format, lint, types, arrows'
 
 $(READY): requirements/dev.txt pyproject.toml

@@ -1,4 +1,4 @@
-"""`python -m tests.bench [ingest|rollup]`: the product's own paths measured beside COPY, on a stack of its own."""
+"""`python -m tests.bench [ingest|rollup|peers]`: the product's own paths beside a yardstick, on a stack of its own."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from pathlib import Path
 from app.stack.stack import Addresses
 from tests.bench.city import METERS
 from tests.bench.doors import HTTP_MINUTES, http_seconds, measure_broker, measure_delay, measure_http
-from tests.bench.figures import BENCHES, Sheet, as_json, table
+from tests.bench.figures import BENCHES, ON_REQUEST, Sheet, as_json, table
 from tests.bench.ground import ground, own_stack
+from tests.bench.peers import SIZES, Drains, installed
 from tests.bench.rolling import measure_rollup
 from tests.bench.writing import measure_write
 from tests.e2e.service import Service
@@ -37,7 +38,7 @@ def listed(benches: Sequence[str]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     asked = parser().parse_args(arguments)
-    benches = [asked.only] if asked.only else list(BENCHES)
+    benches = [asked.only] if asked.only else [bench for bench in BENCHES if bench not in ON_REQUEST]
     if asked.list:
         print(listed(benches))
         return
@@ -46,8 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with own_stack() as (addresses, state):
         for bench in benches:
             with scratch_database(addresses) as database_url:
-                run = _ingest if bench == "ingest" else _rollup
-                asyncio.run(run(addresses, database_url, state, sheet, max(1, asked.repeats), rows))
+                asyncio.run(RUNS[bench](addresses, database_url, state, sheet, max(1, asked.repeats), rows))
     print(table(sheet.taken()))
     print(as_json(sheet.taken()))
 
@@ -77,6 +77,22 @@ async def _rollup(_: Addresses, database_url: str, state: Path, sheet: Sheet, re
         for repeat in range(repeats):
             _say(f"rollup, {repeat + 1} of {repeats}")
             await measure_rollup(here, sheet, rows)
+
+
+async def _peers(addresses: Addresses, database_url: str, state: Path, sheet: Sheet, repeats: int, rows: int) -> None:
+    _say("peers, installing Node-RED")
+    peer = await asyncio.to_thread(installed)
+    settings = {"TCEWATCH_DATABASE_URL": database_url, "TCEWATCH_MQTT_URL": addresses.mqtt_url}
+    async with ground(database_url) as here:
+        drains = Drains(here, addresses.mqtt_url, peer, state / "node-red", Service(settings, state / "log"))
+        await drains.prepare()
+        for repeat in range(repeats):
+            _say(f"peers, {repeat + 1} of {repeats}")
+            for size in SIZES:
+                await drains.measure(sheet, size, rows)
+
+
+RUNS = {"ingest": _ingest, "rollup": _rollup, "peers": _peers}
 
 
 def _say(line: str) -> None:

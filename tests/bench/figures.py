@@ -21,9 +21,17 @@ ROLLUP = {
     "rollup_fresh_hourly": "rollup of fresh hours; seconds a reading ÷ COPY with marks",
     "rollup_meter_year_s": "a year of one meter's quarter hours computed again; s",
 }
-BENCHES: Mapping[str, Mapping[str, str]] = {"ingest": INGEST, "rollup": ROLLUP}
+PEERS = {
+    "peer_n20": "drain of a stored session, 20 readings a message; readings/s ÷ Node-RED with a batching flow",
+    "peer_n100": "the same, 100 readings a message; readings/s ÷ Node-RED with a batching flow",
+}
+BENCHES: Mapping[str, Mapping[str, str]] = {"ingest": INGEST, "rollup": ROLLUP, "peers": PEERS}
+ON_REQUEST = frozenset({"peers"})
+"""Not part of a run of everything: it installs another program."""
 YARDSTICK = {
     "copy_rows_s": "the yardstick of ingest itself: COPY of 5,000-row groups; rows/s",
+    "peer_n20_readings_s": "Node-RED itself, 20 readings a message; readings/s",
+    "peer_n100_readings_s": "Node-RED itself, 100 readings a message; readings/s",
     "copy_marks_rows_s": "the yardstick of the rollup itself: COPY with marks; rows/s",
 }
 HEAD = """\
@@ -47,7 +55,7 @@ class Sheet:
 
 def table(taken: Mapping[str, Sequence[float]]) -> str:
     """Median, least and most of each key, with what it is."""
-    meanings = INGEST | ROLLUP | YARDSTICK
+    meanings = INGEST | ROLLUP | PEERS | YARDSTICK
     width = max(map(len, meanings))
     lines = [HEAD, "", f"{'key':{width}}  {'median':>10} {'min':>10} {'max':>10}  what"]
     for key, figures in taken.items():

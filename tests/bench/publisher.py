@@ -38,6 +38,7 @@ class Job(msgspec.Struct):
     size: int
     window: int = 1000
     per_second: float | None = None
+    leaf: str = "data"
 
 
 class Seen(msgspec.Struct):
@@ -104,7 +105,7 @@ def connected(url: str) -> socket.socket:
 
 def packets_of(job: Job) -> list[bytes]:
     return [
-        publish(f"energy/v1/{gateway_id(gateway)}/data", number % PACKET_IDS + 1, payload)
+        publish(f"energy/v1/{gateway_id(gateway)}/{job.leaf}", number % PACKET_IDS + 1, payload)
         for number, (gateway, payload) in enumerate(messages(job.first_us, job.readings, job.size))
     ]
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from ingest.wire import read_message
 from tests.bench.city import messages
-from tests.bench.figures import as_json, p99, table
+from tests.bench.figures import BENCHES, ON_REQUEST, as_json, p99, table
+from tests.bench.peers import HERE, rate_between, write_flow
 from tests.bench.publisher import frame, publish, unframed
 
 
@@ -42,6 +45,30 @@ def test_a_packet_cut_anywhere_is_taken_when_it_is_whole(length: int) -> None:
     buffer += packet[-1:] + publish("a", 7, b"x")
     assert [*unframed(buffer)] == [(0x30, bytes(length)), (0x32, b"\x00\x01a\x00\x07x")]
     assert not buffer
+
+
+def test_the_peers_flow_has_its_own_topic_and_table_and_knows_the_meters(tmp_path: Path) -> None:
+    folder = tmp_path / "node-red"
+    write_flow(folder, "mqtt://us%40er:secret@127.0.0.1:1883", "postgresql://me:pass@127.0.0.1:5432/city", [11, 12])
+    nodes = {node["id"]: node for node in json.loads((folder / "flows.json").read_text())}
+    assert nodes["in"]["topic"] == "energy/v1/+/peer"
+    assert nodes["in"]["qos"] == "1"
+    assert "INSERT INTO peer_reading" in nodes["insert"]["query"]
+    assert (nodes["database"]["database"], nodes["database"]["password"]) == ("city", "pass")
+    assert json.loads((folder / "flows_cred.json").read_text()) == {"broker": {"user": "us@er", "password": "secret"}}
+    assert json.loads((folder / "meters.json").read_text()) == {"E00000": 11, "E00001": 12}
+
+
+def test_the_peer_is_pinned_to_exact_versions_and_only_run_on_request() -> None:
+    wanted = json.loads((HERE / "package.json").read_text())["dependencies"]
+    assert all(re.fullmatch(r"\d+\.\d+\.\d+", version) for version in wanted.values())
+    assert set(BENCHES) >= ON_REQUEST == {"peers"}
+
+
+def test_a_drain_is_timed_from_the_first_commit_to_the_last() -> None:
+    commits = [{"at_s": 10.0, "rows": 500}, {"at_s": 10.5, "rows": 700}, {"at_s": 12.0, "rows": 9}]
+    assert rate_between(commits) == 600.0
+    assert rate_between(commits[:1]) == float("inf")
 
 
 def test_messages_cover_each_meter_and_minute_once() -> None:
