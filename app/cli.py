@@ -102,10 +102,14 @@ def demo(
 @app.command()
 def migrate() -> None:
     """Bring the database to the newest schema and load the reference tables. Doing it twice changes nothing."""
+    from app.store.migrate import RoleMissing
     from app.store.migrate import migrate as bring_up
 
     settings = settings_or_exit()
-    run(settings, bring_up(settings.database_url))
+    try:
+        run(settings, bring_up(settings.database_url))
+    except RoleMissing as error:
+        raise fail(str(error)) from error
     typer.echo("the schema and the reference tables are up to date")
 
 
@@ -117,7 +121,7 @@ def serve(
     from app.logs import set_up_logs
     from app.main import PortTaken, ServiceRole
     from app.main import serve as run_service
-    from app.store.migrate import SchemaMissing
+    from app.store.migrate import RoleMissing, SchemaMissing
 
     settings = settings_or_exit()
     try:
@@ -128,7 +132,7 @@ def serve(
     set_up_logs(settings.log_format)
     try:
         run(settings, run_service(settings, chosen))
-    except (PortTaken, SchemaMissing) as error:
+    except (PortTaken, SchemaMissing, RoleMissing) as error:
         raise fail(str(error)) from error
     except ExceptionGroup as group:
         logging.getLogger("tcewatch").critical("a part of the service failed", exc_info=group)

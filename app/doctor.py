@@ -38,7 +38,7 @@ from app.stack.places import CACHE_VARIABLE, STATE_VARIABLE, cache_dir, state_di
 from app.stack.programs import POSTGRES_MAJOR, Programs, on_machine
 from app.stack.stack import docker_answers
 from app.store.database import plain_url
-from app.store.migrate import SchemaMissing, require_schema
+from app.store.migrate import RoleMissing, SchemaMissing, require_schema
 from ingest.metrics import IngestMetrics
 from ingest.mqtt import BrokerLink
 
@@ -224,6 +224,8 @@ async def examine_schema(settings: Settings) -> Finding:
         await require_schema(engine)
     except SchemaMissing as error:
         return Finding("schema", "missing", str(error).partition(";")[0], "tcewatch migrate")
+    except RoleMissing as error:
+        return Finding("schema", "missing", str(error).partition(";")[0], str(error).partition("runs: ")[2])
     finally:
         await engine.dispose()
     return Finding("schema", "ok", "at the newest revision")

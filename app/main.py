@@ -30,6 +30,7 @@ from app.store.gaps import StoredGaps
 from app.store.ingest_registry import StoredRegistry, tell_changes
 from app.store.migrate import require_schema
 from app.store.readings import ReadingLedger
+from app.store.scope import open_guarded
 from energy.interval import SiteCalendar
 from ingest.accounts import BrokerAccounts
 from ingest.http import PATH as READINGS_PATH
@@ -62,7 +63,7 @@ class PortTaken(Exception):
 
 
 async def serve(settings: Settings, roles: frozenset[ServiceRole]) -> None:
-    """Run until a stop signal. Raises PortTaken, SchemaMissing or what the database raises when the start fails."""
+    """Run until a stop signal. Raises PortTaken, SchemaMissing, RoleMissing or what the database raises."""
     stop = asyncio.Event()
     for number in STOP_SIGNALS:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -70,9 +71,9 @@ async def serve(settings: Settings, roles: frozenset[ServiceRole]) -> None:
     if settings.mqtt_listen is not None:
         log.warning("this version has no MQTT listener of its own", extra={"use": f"{PREFIX}MQTT_URL or HTTP"})
     try:
-        async with open_database(settings.database_url) as database:
+        async with open_database(settings.database_url) as database, open_guarded(settings.database_url) as guarded:
             await require_schema(database.engine)
-            await Service(settings, roles, database).run(listener, stop)
+            await Service(settings, roles, database, guarded).run(listener, stop)
     finally:
         listener.close()
 
@@ -97,10 +98,13 @@ def listening_socket(settings: Settings) -> socket.socket:
 class Service:
     """The parts of one process, made from its settings and roles."""
 
-    def __init__(self, settings: Settings, roles: frozenset[ServiceRole], database: Database) -> None:
+    def __init__(
+        self, settings: Settings, roles: frozenset[ServiceRole], database: Database, guarded: Database
+    ) -> None:
         self._settings = settings
         self._roles = roles
         self._database = database
+        self._guarded = guarded
         self._calendar = SiteCalendar(settings.zone)
         self._registry = StoredRegistry(database.pool)
         self._view = RegistryView(self._registry)
@@ -169,7 +173,8 @@ class Service:
     def _application(self) -> Any:
         """The API with the readings door ahead of it: a gateway's message never meets the router."""
         deps = ApiDeps(
-            database=self._database,
+            database=self._guarded,
+            owner=self._database,
             calendar=self._calendar,
             health=self,
             accounts=self._accounts,

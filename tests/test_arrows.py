@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -99,3 +100,23 @@ def test_a_library_with_one_door_is_imported_only_there(library: str, importers:
 
 def test_every_package_file_is_empty() -> None:
     assert [str(path) for path in modules() if path.name == "__init__.py" and path.stat().st_size] == []
+
+
+SECURED = r"(?:secure_by_\w+|secure_through|open_to_all|closed_to_api)\(\s*'{table}'|CREATE POLICY \w+ ON {table}\b"
+FIRST_WITH_SCOPES = "0003"
+
+
+def test_every_new_table_says_who_sees_it_through_the_api() -> None:
+    """Row by row this is tests/store/test_scope.py; here it is a word in the table's own migration."""
+    later = [path for path in (ROOT / "migrations/versions").glob("0*.py") if path.name > FIRST_WITH_SCOPES]
+    words = "\n".join(path.read_text(encoding="utf-8") for path in later)
+    silent = [
+        table
+        for table in re.findall(r"CREATE TABLE (?:IF NOT EXISTS )?(\w+) ", words)
+        if not re.search(SECURED.replace("{table}", table), words)
+    ]
+    assert silent == [], (
+        "the API works as a role without rights: say in the migration who sees these tables, one line each: "
+        "SELECT secure_by_enterprise('t'), secure_by_meter('t'), secure_by_gateway('t'), "
+        "secure_through('t', 'line_id', 'line', 'id'), open_to_all('t') or closed_to_api('t'); see 0003_scope.py"
+    )

@@ -17,6 +17,7 @@ from app.api.problems import Forbidden, NoToken
 from app.store import registry
 from app.store.access import Caller, TokenRole, caller_of, note_refusal
 from app.store.registry import Fields, NotThere, WrongField
+from app.store.scope import ask_as
 
 bearer = HTTPBearer(scheme_name="token", description="A token from `tcewatch token create`.", auto_error=False)
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Security(bearer)]
@@ -26,9 +27,10 @@ async def reader(deps: Deps, credentials: Credentials) -> Caller:
     """Anybody with a token that is worth something."""
     if credentials is None:
         raise NoToken("send a token as Authorization: Bearer …")
-    caller = await caller_of(deps.database, credentials.credentials, deps.clock())
+    caller = await caller_of(deps.owner, credentials.credentials, deps.clock())
     if caller is None:
         raise NoToken("the token is unknown, expired or revoked")
+    ask_as(caller.asks_as)
     return caller
 
 

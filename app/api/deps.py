@@ -46,9 +46,14 @@ class HealthSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ApiDeps:
-    """Everything the API leans on, made by `app.main`."""
+    """Everything the API leans on, made by `app.main`.
+
+    `database` is guarded: it shows what the caller of the request may see, whatever is asked of it. `owner` shows
+    everything and is for recognising callers alone: tokens, accounts, sessions.
+    """
 
     database: Database
+    owner: Database
     calendar: SiteCalendar
     health: HealthSource
     accounts: GatewayAccounts | None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import asyncpg
 from sqlalchemy import make_url
@@ -25,12 +26,21 @@ def plain_url(database_url: str) -> str:
 
 
 @asynccontextmanager
-async def open_database(database_url: str, *, pool_size: int = 6) -> AsyncIterator[Database]:
-    """Both ways open, both closed at the end. Raises OSError or asyncpg.PostgresError when nobody answers."""
+async def open_database(
+    database_url: str, *, pool_size: int = 6, setup: Callable[[Any], Coroutine[Any, Any, None]] | None = None
+) -> AsyncIterator[Database]:
+    """Both ways open, both closed at the end. Raises OSError or asyncpg.PostgresError when nobody answers.
+
+    `setup` is awaited with each connection the pool hands out.
+    """
     engine = create_async_engine(database_url, pool_size=pool_size, pool_pre_ping=True)
     try:
         async with asyncpg.create_pool(
-            plain_url(database_url), min_size=1, max_size=pool_size, server_settings={"timezone": "UTC"}
+            plain_url(database_url),
+            min_size=1,
+            max_size=pool_size,
+            server_settings={"timezone": "UTC"},
+            setup=setup,
         ) as pool:
             yield Database(engine, pool)
     finally:

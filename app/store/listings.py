@@ -195,7 +195,8 @@ async def factors(
 
 async def trail(database: Database, *, kind: str | None, key: str | None, limit: int, after: int | None) -> Page:
     """Who did what, newest first."""
-    query = select(audit).order_by(audit.c.audit_id.desc())
+    shown = [column for column in audit.c if column.name not in ("enterprise", "region", "actor_region")]
+    query = select(*shown).order_by(audit.c.audit_id.desc())
     for column, wanted in ((audit.c.object_kind, kind), (audit.c.object_id, key)):
         if wanted is not None:
             query = query.where(column == wanted)

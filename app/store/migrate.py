@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Table, delete, insert, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from app.store.scope import API_ROLE
 from app.store.tables import carrier, co2_factor, coal_factor, factor_set, meter, region, touched
 
 REFERENCE = files("app.store") / "reference"
@@ -29,22 +32,29 @@ class SchemaMissing(Exception):
     """The database has no schema, or an older one than this program needs."""
 
 
+class RoleMissing(Exception):
+    """The role the API works as does not exist and cannot be made, or may not be taken on. The text says what to do."""
+
+
 async def require_schema(engine: AsyncEngine) -> None:
-    """Raises SchemaMissing unless the database is at this program's newest revision or a later one."""
+    """Raises SchemaMissing unless the database is at this program's newest revision or a later one; RoleMissing."""
     async with engine.connect() as connection:
         found = await connection.run_sync(lambda sync: MigrationContext.configure(sync).get_current_revision())
     known = [script.revision for script in ScriptDirectory.from_config(configuration()).walk_revisions()]
     if found is None or (found in known and found != known[0]):
         raise SchemaMissing(f"the schema is at {found or 'nothing'} and must be at {known[0]}; run: tcewatch migrate")
+    async with engine.connect() as connection:
+        await connection.run_sync(_take_on_api_role)
 
 
 async def migrate(database_url: str) -> None:
-    """The newest schema and reference tables. Raises OSError or a database error when that cannot be had."""
+    """The newest schema and reference tables. Raises RoleMissing, OSError or a database error when it cannot be had."""
     engine = create_async_engine(database_url)
     try:
         async with engine.connect() as connection:
             await connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": MIGRATION_LOCK})
             await connection.commit()
+            await connection.run_sync(_make_api_role)
             await connection.run_sync(_upgrade)
             await connection.run_sync(_load_reference)
             await connection.commit()
@@ -52,6 +62,32 @@ async def migrate(database_url: str) -> None:
             await connection.commit()
     finally:
         await engine.dispose()
+
+
+def _make_api_role(connection: Connection) -> None:
+    """Roles belong to the whole server, so this is no part of the schema: a restored dump needs it too."""
+    with suppress(DBAPIError), connection.begin_nested():
+        if not connection.scalar(text("SELECT count(*) FROM pg_roles WHERE rolname = :name"), {"name": API_ROLE}):
+            connection.execute(text(f"CREATE ROLE {API_ROLE} NOLOGIN"))
+            connection.execute(text(f"GRANT {API_ROLE} TO CURRENT_USER"))
+    _take_on_api_role(connection)
+    connection.commit()
+
+
+def _take_on_api_role(connection: Connection) -> None:
+    """Tries it. Raises RoleMissing with the two statements an administrator of the server has to run."""
+    try:
+        with connection.begin_nested():
+            connection.execute(text(f"SET LOCAL ROLE {API_ROLE}"))
+            connection.execute(text("RESET ROLE"))
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise
+        user = connection.scalar(text("SELECT quote_ident(current_user)"))
+        raise RoleMissing(
+            f"the API works as the role {API_ROLE}, and the database user {user} may not take it on ({error.orig}); "
+            f"an administrator of the server runs: CREATE ROLE {API_ROLE} NOLOGIN; GRANT {API_ROLE} TO {user};"
+        ) from error
 
 
 def _upgrade(connection: Connection) -> None:

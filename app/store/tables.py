@@ -314,7 +314,10 @@ audit = Table(
     required("object_kind", Text),
     required("object_id", Text),
     required("outcome", Text),
-    Column("before", JSONB),
-    Column("after", JSONB),
+    Column("before", JSONB(none_as_null=True)),
+    Column("after", JSONB(none_as_null=True)),
+    Column("enterprise", Text),
+    Column("region", Text),
+    Column("actor_region", Text),
     Index("audit_object", "object_kind", "object_id"),
 )

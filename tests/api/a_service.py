@@ -20,6 +20,7 @@ from app.store import registry
 from app.store.access import create_token
 from app.store.database import Database, open_database
 from app.store.entries import EnterpriseIn, GatewayIn, MeterIn, values_of
+from app.store.scope import open_guarded
 from energy.interval import SiteCalendar
 
 OWN, FOREIGN, MISSING = "91445300MA4UXXXX0J", "91445303MA4UQ7KJ3D", "91445302MA4UTEE01U"
@@ -71,11 +72,12 @@ class Healthy:
 
 @dataclass(slots=True)
 class Api:
-    """A client, the database behind it, and a token of each role."""
+    """A client, the database behind it as its owner sees it and as the API does, and a token of each role."""
 
     app: FastAPI
     client: httpx2.AsyncClient
     database: Database
+    guarded: Database
     accounts: Accounts
     healthy: Healthy
     tokens: dict[str, str] = field(default_factory=dict)
@@ -101,10 +103,14 @@ class Api:
 
 @asynccontextmanager
 async def an_api(database_url: str) -> AsyncIterator[Api]:
-    async with open_database(database_url, pool_size=2) as database:
+    async with (
+        open_database(database_url, pool_size=2) as database,
+        open_guarded(database_url, pool_size=2) as guarded,
+    ):
         accounts, healthy = Accounts(), Healthy()
         deps = ApiDeps(
-            database=database,
+            database=guarded,
+            owner=database,
             calendar=SiteCalendar(ZoneInfo("Asia/Shanghai")),
             health=healthy,
             accounts=accounts,
@@ -116,7 +122,7 @@ async def an_api(database_url: str) -> AsyncIterator[Api]:
         await two_enterprises(database)
         transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
         async with httpx2.AsyncClient(transport=transport, base_url="http://service") as client:
-            api = Api(app, client, database, accounts, healthy)
+            api = Api(app, client, database, guarded, accounts, healthy)
             for role, scope in (("admin", CITY), ("supervisor", OWN_REGION), ("enterprise", OWN)):
                 api.tokens[role] = await create_token(database, role=role, scope=scope, name=f"the {role}")
             yield api

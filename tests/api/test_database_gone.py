@@ -23,7 +23,7 @@ WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type 
 @pytest.mark.parametrize("path", ["enterprises", ENERGY, f"regions/{CITY}/overview", "audit", "factors"])
 async def test_without_a_database_every_question_is_a_503(api: Api, path: str) -> None:
     engine = create_async_engine(NOWHERE)
-    api.app.state.deps = replace(api.app.state.deps, database=Database(engine, api.database.pool))
+    api.app.state.deps = replace(api.app.state.deps, database=Database(engine, api.guarded.pool))
     answer = await api.get(path, headers={"accept-language": "zh-CN"})
     body = is_problem(answer, 503, "database-unavailable")
     assert body["title"] == "数据库不可用"
@@ -34,7 +34,7 @@ async def test_without_a_database_every_question_is_a_503(api: Api, path: str) -
 
 @pytest.mark.parametrize("path", [ENERGY, f"regions/{CITY}/overview", "enterprises?sort=-tce"])
 async def test_without_the_second_way_to_the_database_figures_are_a_503(api: Api, path: str) -> None:
-    await api.database.pool.close()
+    await api.guarded.pool.close()
     is_problem(await api.get(path), 503, "database-unavailable")
     assert (await api.get("enterprises")).status_code == 200
 
