@@ -310,9 +310,11 @@ class Pipeline:
         try:
             registry = await self.registry.current()
             admitted = admit(messages, decoded, self._shelf_of(registry.version), self._rules)
-            if admitted.strangers and await self.registry.renewed():
-                registry = await self.registry.current()
-                admitted = admit(messages, decoded, self._shelf_of(registry.version), self._rules)
+            if admitted.strangers:
+                await self.registry.renewed()
+                newest = await self.registry.current()
+                if newest.version != registry.version:  # whoever read it: this group was judged by an older one
+                    admitted = admit(messages, decoded, self._shelf_of(newest.version), self._rules)
         except Exception as error:
             raise LedgerUnavailable(f"registry: {type(error).__name__}: {error}", perhaps_kept=False) from error
         return admitted

@@ -85,7 +85,8 @@ class RegistryView:
     async def gateway_of(self, secret_sha256: bytes) -> str | None:
         """Whose secret has this digest, by the newest picture if the one at hand does not know it."""
         picture = await self.current()
-        if secret_sha256 not in picture.by_secret and await self.renewed():
+        if secret_sha256 not in picture.by_secret:
+            await self.renewed()  # or somebody else has just done so: the picture at hand may be newer either way
             picture = await self.current()
         return picture.by_secret.get(secret_sha256)
 

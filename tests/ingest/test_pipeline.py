@@ -15,8 +15,9 @@ from ingest.batch import Group, Received
 from ingest.decode import decode
 from ingest.metrics import IngestMetrics
 from ingest.pipeline import Full, LedgerUnavailable, Limits, Outcome, Pipeline, Unavailable, Undecided
+from ingest.registry import RegistryView
 from ingest.wire import RECEIPT_REFUSALS_MAX, Receipt
-from tests.ingest.fakes import FakeLedger, FakeRegistry, a_registry, codes_of, counted, metrics
+from tests.ingest.fakes import FakeLedger, FakeRegistry, a_registry, codes_of, counted, digest, metrics
 from tests.ingest.messages import T0, as_columns, as_rows, minutes_after, received
 from tests.wait import soon
 
@@ -253,6 +254,30 @@ async def test_a_meter_created_a_moment_ago_is_known_at_once() -> None:
         assert (await it.pipeline.submit(a_message(0))).stored == 1
         it.registry.meter("NEW", "gw-1")
         assert (await it.pipeline.submit(as_rows([("NEW", T0, 1.0, 0)]))).stored == 1
+
+
+async def test_a_meter_another_door_has_just_read_of_is_known_too() -> None:
+    """The picture changes hands while a group that was judged by the old one asks whether there is a newer."""
+
+    class ReadMeanwhile(FakeRegistry):
+        async def version(self) -> int:
+            view.picture = registry.picture()
+            return await super().version()
+
+    registry = ReadMeanwhile()
+    registry.gateway("gw-1")
+    view = RegistryView(registry)
+    pipeline = Pipeline(FakeLedger(), view, metrics=metrics())
+    stop = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(pipeline.run(stop))
+        await view.current()
+        registry.meter("E001", "gw-1")
+        receipt = await pipeline.submit(a_message(-1))
+        stop.set()
+    assert (receipt.stored, list(receipt.rejected)) == (1, [])
+    registry.gateway("gw-new")
+    assert await view.gateway_of(digest("secret of gw-new")) == "gw-new"
 
 
 async def test_the_registry_is_asked_once_a_group_and_only_when_something_is_strange() -> None:
