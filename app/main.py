@@ -109,7 +109,7 @@ class Service:
         self._registry = StoredRegistry(database.pool)
         self._view = RegistryView(self._registry)
         self._metrics = IngestMetrics(REGISTRY)
-        self._ledger = ReadingLedger(settings.database_url)
+        self._ledger = ReadingLedger(settings.database_url, command_timeout_s=settings.database_timeout_s)
         self._pipeline = Pipeline(
             self._ledger, self._view, metrics=self._metrics, limits=limits_of(settings), rules=rules_of(settings)
         )

@@ -33,6 +33,10 @@ class Settings(BaseSettings):
         pattern=r"^postgresql\+asyncpg://",
         description="TimescaleDB, as postgresql+asyncpg://user:password@host:port/database",
     )
+    database_timeout_s: Annotated[int, Field(ge=1, le=3600)] = Field(
+        default=60,
+        description="seconds one step of a commit may take before its connection is given up and the commit redone",
+    )
     mqtt_url: str | None = Field(
         default=None,
         pattern=r"^mqtts?://",

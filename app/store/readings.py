@@ -276,8 +276,9 @@ class ReadingLedger:
     One ledger serves one writer task. It reconnects by itself; while it cannot, `save` raises LedgerUnavailable.
     """
 
-    def __init__(self, database_url: str) -> None:
+    def __init__(self, database_url: str, *, command_timeout_s: float = COMMAND_TIMEOUT_S) -> None:
         self._url = plain_url(database_url)
+        self._command_timeout_s = command_timeout_s
         self._connection: asyncpg.Connection | None = None
         self._watermarks = Watermarks.empty()
         self._commit_asked = False
@@ -321,7 +322,7 @@ class ReadingLedger:
         if self._connection is None or self._connection.is_closed():
             try:
                 self._connection = await asyncpg.connect(
-                    self._url, timeout=10, command_timeout=COMMAND_TIMEOUT_S, server_settings=SESSION
+                    self._url, timeout=10, command_timeout=self._command_timeout_s, server_settings=SESSION
                 )
             except Exception as error:
                 if not is_unavailable(error):

@@ -63,6 +63,11 @@ class Service:
             time.sleep(0.05)
         raise AssertionError(f"the service was not ready in {START_DEADLINE_S:.0f} s:\n{self.log()}")
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def kill(self) -> None:
         """kill -9: no handler runs, nothing is flushed."""
         assert self._process is not None

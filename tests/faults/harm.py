@@ -1,0 +1,116 @@
+"""What may happen to a service in the field: each call does the harm and undoes what does not undo itself."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Mapping
+
+from tests.faults.site import Site
+
+Harm = Callable[[Site, random.Random], None]
+
+
+def kill_service(site: Site, chance: random.Random) -> None:
+    """kill -9 of the service at whatever it does, and a new start."""
+    site.plant.service.kill()
+    site.restart()
+
+
+def stop_service(site: Site, chance: random.Random) -> None:
+    """SIGTERM: it drains and leaves with status 0, and a new start."""
+    status = site.plant.service.stop()
+    assert status == 0, site.plant.service.log()
+    site.restart()
+
+
+def kill_database(site: Site, chance: random.Random) -> None:
+    """kill -9 of the database server, and a new start."""
+    site.stack.database().kill()
+    site.stack.up()
+
+
+def end_sessions(site: Site, chance: random.Random) -> None:
+    """An administrator ends every session of the service."""
+    site.sql(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() "
+        "AND pid <> pg_backend_pid()"
+    )
+
+
+def read_only(site: Site, chance: random.Random) -> None:
+    """The database turns read-only for a moment, as after a failover to a standby."""
+    site.sql("ALTER DATABASE tcewatch SET default_transaction_read_only = on")
+    end_sessions(site, chance)
+    time.sleep(chance.uniform(0.2, 0.8))  # how long the failover takes
+    site.sql("ALTER DATABASE tcewatch RESET default_transaction_read_only")
+    end_sessions(site, chance)
+
+
+def kill_broker(site: Site, chance: random.Random) -> None:
+    """kill -9 of the broker: what it had acknowledged and not saved is gone, and a new start."""
+    site.stack.broker().kill()
+    site.stack.up()
+
+
+def cut_at_commit(site: Site, chance: random.Random) -> None:
+    """The connection breaks when the COMMIT has reached the database and before its answer comes back."""
+    site.to_database.cut_after(b"COMMIT")
+
+
+def cut_database(site: Site, chance: random.Random) -> None:
+    site.to_database.cut()
+
+
+def cut_broker(site: Site, chance: random.Random) -> None:
+    site.to_broker.cut()
+
+
+def freeze_database(site: Site, chance: random.Random) -> None:
+    """A half-open connection: nobody answers and nobody hangs up, for longer than the service is ready to wait."""
+    site.to_database.freeze()
+    time.sleep(chance.uniform(3.5, 4.5))
+    site.to_database.thaw()
+
+
+def freeze_broker(site: Site, chance: random.Random) -> None:
+    site.to_broker.freeze()
+    time.sleep(chance.uniform(0.5, 2.0))
+    site.to_broker.thaw()
+
+
+def pause_service(site: Site, chance: random.Random) -> None:
+    """The whole process stands still for a while, as on a machine that swaps."""
+    pid = site.plant.service.pid
+    os.kill(pid, signal.SIGSTOP)
+    time.sleep(chance.uniform(0.3, 1.5))
+    os.kill(pid, signal.SIGCONT)
+
+
+def lock_readings(site: Site, chance: random.Random) -> None:
+    """Somebody holds the table of readings for themselves."""
+    site.sql(
+        f"BEGIN; LOCK TABLE reading IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep({chance.uniform(0.3, 1.5):.2f}); END"
+    )
+
+
+HARMS: Mapping[str, Harm] = {
+    harm.__name__: harm
+    for harm in (
+        kill_service,
+        stop_service,
+        kill_database,
+        end_sessions,
+        read_only,
+        kill_broker,
+        cut_at_commit,
+        cut_database,
+        cut_broker,
+        freeze_database,
+        freeze_broker,
+        pause_service,
+        lock_readings,
+    )
+}
