@@ -118,9 +118,9 @@ class SiteCalendar:
         if level is Level.HOUR:
             return int(self.hour_edges_us(at_us, at_us)[0])
         day = self.local_date(at_us)
-        following = self._date_start_us(_next_of(level, day))
+        following = self.date_start_us(_next_of(level, day))
         # Where clocks go back over midnight, the new day has begun although they show the old one again.
-        return following if following <= at_us else self._date_start_us(_first_of(level, day))
+        return following if following <= at_us else self.date_start_us(_first_of(level, day))
 
     def bucket_end(self, level: Level, at_us: int) -> int:
         """Where the bucket that contains the instant ends; always later than the instant."""
@@ -129,7 +129,7 @@ class SiteCalendar:
         day = _first_of(level, self.local_date(at_us))
         while True:  # once; twice where clocks go back over midnight or a date is left out
             day = _next_of(level, day)
-            end_us = self._date_start_us(day)
+            end_us = self.date_start_us(day)
             if end_us > at_us:
                 return end_us
 
@@ -164,7 +164,7 @@ class SiteCalendar:
         years = range(from_us(low_us).year, from_us(high_us).year + 1)
         return [turn for year in years for turn in _turns_of_year(self.zone, year) if low_us < turn <= high_us]
 
-    def _date_start_us(self, day: date) -> int:
+    def date_start_us(self, day: date) -> int:
         """The first instant of a local date; for a date left out, the instant the next one begins."""
         # fold=0 names the earlier of two midnights and, where midnight is skipped, counts with the old offset.
         start_us = to_us(datetime(day.year, day.month, day.day, tzinfo=self.zone))
@@ -183,7 +183,7 @@ def parse_range_bound(text: str, zone: ZoneInfo) -> int:
     bare = _BARE.fullmatch(text)
     if bare is not None:
         year, month, day = (int(part or 1) for part in bare.groups())
-        return _bound_us(text, lambda: SiteCalendar(zone)._date_start_us(date(year, month, day)))
+        return _bound_us(text, lambda: SiteCalendar(zone).date_start_us(date(year, month, day)))
     stamp = _RFC3339.fullmatch(text)
     if stamp is None:
         raise BadTime(text, "not an RFC 3339 time, nor a year, a month or a day such as 2026-11-23")
