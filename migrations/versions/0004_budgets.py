@@ -8,8 +8,8 @@ of an overrun is one read of an index.
 
 from alembic import op
 
-revision = "0003"
-down_revision = "0002"
+revision = "0004"
+down_revision = "0003"
 branch_labels = None
 depends_on = None
 
@@ -103,6 +103,7 @@ CREATE TABLE budget_standing (
 )""",
     "CREATE INDEX budget_standing_worst ON budget_standing (overrun_probability DESC, enterprise)",
     "CREATE INDEX budget_standing_tier ON budget_standing (tier, overrun_probability DESC, enterprise)",
+    *(f"SELECT secure_by_enterprise('budget_{name}')" for name in ("revision", "exclusion", "position", "standing")),
 )
 
 
