@@ -103,7 +103,10 @@ CREATE TABLE budget_standing (
 )""",
     "CREATE INDEX budget_standing_worst ON budget_standing (overrun_probability DESC, enterprise)",
     "CREATE INDEX budget_standing_tier ON budget_standing (tier, overrun_probability DESC, enterprise)",
-    *(f"SELECT secure_by_enterprise('budget_{name}')" for name in ("revision", "exclusion", "position", "standing")),
+    "SELECT secure_by_enterprise('budget_revision')",
+    "SELECT secure_by_enterprise('budget_exclusion')",
+    "SELECT secure_by_enterprise('budget_position')",
+    "SELECT secure_by_enterprise('budget_standing')",
 )
 
 
