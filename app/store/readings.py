@@ -1,17 +1,17 @@
 """The ledger: a group of readings becomes committed rows, verdicts, marks and kept refusals, in one transaction.
 
 The unique index on (meter, time) decides what is new; the newest time seen of each meter (the watermark) only chooses
-the way: rows above it go straight to binary COPY, the others are first looked up. When another writer was quicker, the
-index says so and the group is done again with every row looked up.
+the way. A small group of rows above it is one statement; a large one goes by binary COPY; the others are first looked
+up. When another writer was quicker, the index says so and the group is done again with every row looked up.
+
+Rows travel as columns both ways: what stands in the ledger comes back as one string of bytes that numpy reads.
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import asyncpg
 import numpy as np
@@ -19,19 +19,18 @@ import numpy.typing as npt
 
 from app.store.database import plain_url
 from app.store.gaps import follow_counts
-from ingest.batch import Code, Group, ReadingBatch, Received, Refusal, Verdict
+from app.store.judging import Book, Int64s, Order, Standing, Verdicts, in_order, judge
+from app.store.refusals import keep_refused
+from ingest.batch import Group, ReadingBatch, Verdict
 from ingest.pipeline import LedgerUnavailable
 from ingest.sequence import in_step
 
-Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
-Verdicts = npt.NDArray[np.int8]
 
 COPY_FROM_ROWS = 200
 """Below it one INSERT from arrays is quicker than COPY's extra round trips (measured, crossing at 200 to 500 rows)."""
 POSTGRES_EPOCH_US = 946_684_800_000_000
 """2000-01-01T00:00:00Z, where PostgreSQL's binary timestamps start, in microseconds since 1970."""
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 HOUR_US = 3_600_000_000
 NEVER_US = np.iinfo(np.int64).min
 COMMAND_TIMEOUT_S = 60.0
@@ -44,7 +43,11 @@ SESSION = {
     "enable_seqscan": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
+    "plan_cache_mode": "force_generic_plan",
 }
+BEGIN = "BEGIN"
+BEGIN_AND_LOOK = "BEGIN; SET LOCAL plan_cache_mode = auto"
+"""A plan made once saves half the time of a small statement; one that looks into many chunks has to know which."""
 
 COPY_HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 COPY_TRAILER = b"\xff\xff"
@@ -63,6 +66,11 @@ COPY_ROW = np.dtype(
         ("received", ">i8"),
     ]
 )
+COPY_TEMPLATE = np.zeros(1, COPY_ROW)
+COPY_TEMPLATE["fields"] = 5
+COPY_TEMPLATE["ts_length"] = COPY_TEMPLATE["value_length"] = COPY_TEMPLATE["received_length"] = 8
+COPY_TEMPLATE["meter_length"] = 4
+COPY_TEMPLATE["quality_length"] = 2
 INT4_OID = 23
 COLUMNS = ("ts", "meter_id", "value", "quality", "received_at")
 
@@ -73,17 +81,20 @@ INSERT INTO reading (ts, meter_id, value, quality, received_at)
 SELECT {MOMENT.format(us="us")}, meter_id, value, quality, {MOMENT.format(us="$5::bigint")}
 FROM unnest($1::bigint[], $2::int[], $3::float8[], $4::int2[]) AS new (us, meter_id, value, quality)
 """
-INSERT_IF_NEW = (
-    INSERT_NEW
-    + """
-ON CONFLICT (meter_id, ts) DO NOTHING
-RETURNING meter_id, (extract(epoch FROM ts) * 1000000)::bigint
-"""
+# Rows come back as bytes one behind the other: a record for each would cost more than finding it.
+FOUND_ROW = np.dtype([("meter", ">i4"), ("ts", ">i8"), ("value", ">f8"), ("quality", ">i2")])
+AS_BYTES = "string_agg(int4send(meter_id) || timestamptz_send(ts) || float8send(value) || int2send(quality), '')"
+INSERT_IF_NEW = f"""
+WITH inserted AS (
+    {INSERT_NEW}
+    ON CONFLICT (meter_id, ts) DO NOTHING RETURNING meter_id, ts, value, quality
 )
+SELECT {AS_BYTES} FROM inserted
+"""
 # A grid of meters and times is found by the index itself, one walk a chunk. The bounds let the planner leave out every
 # chunk that cannot hold one of the keys.
 FIND_GRID = f"""
-SELECT meter_id, (extract(epoch FROM ts) * 1000000)::bigint, value, quality FROM reading
+SELECT {AS_BYTES} FROM reading
 WHERE meter_id = ANY($2::int[])
   AND ts = ANY(ARRAY(SELECT {MOMENT.format(us="us")} FROM unnest($1::bigint[]) AS wanted (us)))
   AND ts BETWEEN {MOMENT.format(us="$3::bigint")} AND {MOMENT.format(us="$4::bigint")}
@@ -91,7 +102,7 @@ WHERE meter_id = ANY($2::int[])
 # Keys that are no grid are joined, a stretch of time after the other: across many chunks the join asks each of them for
 # each key.
 FIND_KEYS = f"""
-SELECT old.meter_id, (extract(epoch FROM old.ts) * 1000000)::bigint, old.value, old.quality
+SELECT {AS_BYTES.replace("meter_id", "old.meter_id").replace("(ts)", "(old.ts)")}
 FROM (SELECT {MOMENT.format(us="us")} AS ts, meter_id
       FROM unnest($1::bigint[], $2::int[]) AS wanted (us, meter_id)) AS key
 JOIN reading AS old ON old.meter_id = key.meter_id AND old.ts = key.ts
@@ -114,38 +125,44 @@ UPDATE reading SET value = new.value, quality = new.quality, received_at = {MOME
 FROM new WHERE reading.meter_id = new.meter_id AND reading.ts = new.ts
 """
 MARK = "INSERT INTO touched (meter_id, hour) VALUES ($1::int[], $2::int[])"
-NOTIFY = "SELECT pg_notify('touched', '')"
+NOTIFY = "NOTIFY touched"
 WATERMARKS = """
 SELECT wanted, (extract(epoch FROM (SELECT max(ts) FROM reading WHERE meter_id = wanted)) * 1000000)::bigint
 FROM unnest($1::int[]) AS wanted
 """
 # Locks in order of id, so that two writers never wait in a circle. first_seq is null unless the numbers are one run;
 # a run that goes on from the last number (or repeats it first) needs nothing else.
-HEARD = f"""
-WITH held AS (
+HELD = """
     SELECT gateway.id, gateway.last_seq, heard.us, heard.first_seq, heard.final_seq
-    FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[]) AS heard (id, us, first_seq, final_seq)
+    FROM unnest({0}::text[], {1}::bigint[], {2}::bigint[], {3}::bigint[]) AS heard (id, us, first_seq, final_seq)
     JOIN gateway ON gateway.id = heard.id
     ORDER BY gateway.id FOR NO KEY UPDATE OF gateway
-)
+"""
+HEAR = f"""
 UPDATE gateway SET
     last_data_at = greatest(gateway.last_data_at, {MOMENT.format(us="held.us")}),
     last_seq = CASE WHEN held.last_seq BETWEEN held.first_seq - 1 AND held.first_seq
                     THEN held.final_seq ELSE held.last_seq END
 FROM held WHERE gateway.id = held.id
-RETURNING gateway.id, held.last_seq
 """
-# A gateway that sends the same refused bytes again adds to the count, not to the pile.
-KEEP_MESSAGE = f"""
-INSERT INTO rejected_message (received_at, door, gateway, topic, content_type, raw, digest, last_at)
-VALUES ({MOMENT.format(us="$1::bigint")}, $2, $3, $4, $5, $6, $7, {MOMENT.format(us="$1::bigint")})
-ON CONFLICT (gateway, digest) DO UPDATE SET times = rejected_message.times + 1, last_at = excluded.last_at
-RETURNING message_id, times
+HEARD = f"""
+WITH held AS ({HELD.format("$1", "$2", "$3", "$4")})
+{HEAR} RETURNING gateway.id, held.last_seq
 """
-METER_CODES = "SELECT meter_id, code FROM meter WHERE meter_id = ANY($1::int[])"
-KEEP_READINGS = """
-INSERT INTO rejected_reading (message_id, position, meter, at, value, code, detail)
-SELECT * FROM unnest($1::bigint[], $2::int[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[])
+# A small group of new rows whose gateways count on: all of it in one statement and one round trip. Where a count does
+# not go on nothing is written, and the answer is false; $12 are the gateways that count at all.
+ALL_AT_ONCE = f"""
+WITH held AS ({HELD.format("$6", "$7", "$8", "$9")}), plain AS (
+    SELECT coalesce(bool_and(coalesce(held.last_seq BETWEEN held.first_seq - 1 AND held.first_seq, false)
+                             OR held.id <> ALL($12::text[])), true) AS ok FROM held
+), inserted AS (
+    {INSERT_NEW} WHERE (SELECT ok FROM plain)
+), marked AS (
+    INSERT INTO touched (meter_id, hour) SELECT $10::int[], $11::int[] WHERE (SELECT ok FROM plain)
+), heard AS (
+    {HEAR} AND (SELECT ok FROM plain)
+)
+SELECT ok, CASE WHEN ok THEN pg_notify('touched', '') END FROM plain
 """
 
 UNAVAILABLE_CLASSES = ("08", "53", "57", "40", "25", "58")
@@ -183,9 +200,7 @@ class Watermarks:
 
     def unknown(self, meters: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
         """Meters nothing is known of yet; zero stands for unknown."""
-        top = int(meters.max(initial=0))
-        if top >= len(self.newest_us):
-            self.newest_us = np.concatenate([self.newest_us, np.zeros(top + 1 + 1024, np.int64)])
+        self._reach(meters)
         return np.unique(meters[self.newest_us[meters] == 0])
 
     def learn(self, meter: int, newest_us: int | None) -> None:
@@ -193,73 +208,29 @@ class Watermarks:
 
     def advance(self, meters: npt.NDArray[np.int32], at_us: Int64s) -> None:
         """Only after COMMIT: a watermark above what is stored would send a new row the wrong way."""
+        self._reach(meters)
         np.maximum.at(self.newest_us, meters, at_us)
 
     def forget(self, meters: npt.NDArray[np.int32]) -> None:
+        self._reach(meters)
         self.newest_us[meters] = 0
 
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """The rows of a batch by key: which come first under their key, and which repeat an earlier row's key.
-
-    `by_key` lists all rows by meter, then time, then arrival.
-    """
-
-    by_key: Int64s
-    first: Int64s
-    repeat: Int64s
-    first_of_repeat: Int64s
-
-
-def in_order(rows: ReadingBatch) -> Order:
-    """Sorts out repeated keys inside one batch; among equal keys the earliest arrival comes first."""
-    order = np.lexsort((rows.at_us, rows.meter))
-    meters, times = rows.meter[order], rows.at_us[order]
-    fresh = np.ones(len(order), np.bool_)
-    fresh[1:] = (meters[1:] != meters[:-1]) | (times[1:] != times[:-1])
-    heads = np.maximum.accumulate(np.where(fresh, np.arange(len(order)), 0))
-    return Order(order, order[fresh], order[~fresh], order[heads[~fresh]])
+    def _reach(self, meters: npt.NDArray[np.int32]) -> None:
+        top = int(meters.max(initial=0))
+        if top >= len(self.newest_us):
+            self.newest_us = np.concatenate([self.newest_us, np.zeros(top + 1 + 1024, np.int64)])
 
 
 def copy_bytes(rows: ReadingBatch, chosen: Int64s, received_us: int) -> bytes:
     """Chosen rows in PostgreSQL's binary COPY format, oldest first so that each chunk is filled in one go."""
     chosen = chosen[np.argsort(rows.at_us[chosen], kind="stable")]
-    packed = np.empty(len(chosen), COPY_ROW)
-    packed["fields"] = len(COLUMNS)
-    packed["ts_length"] = packed["value_length"] = packed["received_length"] = 8
-    packed["meter_length"] = 4
-    packed["quality_length"] = 2
+    packed = np.repeat(COPY_TEMPLATE, len(chosen))
     packed["ts"] = rows.at_us[chosen] - POSTGRES_EPOCH_US
     packed["meter"] = rows.meter[chosen]
     packed["value"] = rows.value[chosen]
     packed["quality"] = rows.quality[chosen]
     packed["received"] = received_us - POSTGRES_EPOCH_US
     return COPY_HEADER + packed.tobytes() + COPY_TRAILER
-
-
-@dataclass(slots=True)
-class Book:
-    """The verdicts of one group while they are being found, and the old values of what is revised."""
-
-    verdicts: Verdicts
-    revised: dict[tuple[int, int], tuple[int, float, int]]
-    """(meter, time) → (row that replaces, value before the group, quality before the group)."""
-
-    def judge(self, rows: ReadingBatch, row: int, value: float, quality: int) -> tuple[float, int]:
-        """A row whose key is taken by `value`: same, replaced or refused. Answers what then stands under the key."""
-        new_value, new_quality = float(rows.value[row]), int(rows.quality[row])
-        if new_value == value and (new_quality == quality or not rows.revise[row]):
-            self.verdicts[row] = Verdict.DUPLICATE
-            return value, quality
-        if not rows.revise[row]:
-            self.verdicts[row] = Verdict.CONFLICT
-            return value, quality
-        key = (int(rows.meter[row]), int(rows.at_us[row]))
-        _, old_value, old_quality = self.revised.get(key, (row, value, quality))
-        self.revised[key] = (row, old_value, old_quality)
-        self.verdicts[row] = Verdict.REVISED
-        return new_value, new_quality
 
 
 class ConflictsFound(Exception):
@@ -285,14 +256,15 @@ class ReadingLedger:
 
     async def save(self, group: Group) -> Verdicts:
         """See `ReadingSink.save`."""
+        self._commit_asked = False
         connection = await self._connected()
         try:
             try:
-                return await self._commit(connection, group, look_up_all=False)
+                return await self._save(connection, group)
             except asyncpg.UniqueViolationError:
                 # Somebody else wrote one of these keys since the watermark was read.
                 self._watermarks.forget(group.rows.meter)
-                return await self._commit(connection, group, look_up_all=True)
+                return await self._commit(connection, group, in_order(group.rows), look_up_all=True)
         except Exception as error:
             if not is_unavailable(error):
                 raise
@@ -301,17 +273,9 @@ class ReadingLedger:
             raise LedgerUnavailable(str(error) or type(error).__name__, perhaps_kept=perhaps_kept) from error
 
     async def save_whole(self, group: Group) -> Verdicts:
-        """Commit a group if none of its rows conflicts. Raises ConflictsFound, and then nothing of it was kept.
-
-        After that this ledger may hold watermarks of rows that were rolled back: close it and take another.
-        """
+        """Commit a group if none of its rows conflicts. Raises ConflictsFound, and then nothing of it was kept."""
         connection = await self._connected()
-        async with connection.transaction():
-            verdicts = await self._commit(connection, group, look_up_all=True)
-            conflicts = np.flatnonzero(verdicts == Verdict.CONFLICT).tolist()
-            if conflicts:
-                raise ConflictsFound(conflicts)
-        return verdicts
+        return await self._commit(connection, group, in_order(group.rows), look_up_all=True, whole=True)
 
     async def close(self) -> None:
         if self._connection is not None and not self._connection.is_closed():
@@ -335,40 +299,56 @@ class ReadingLedger:
             self._connection.terminate()
         self._connection = None
 
-    async def _commit(self, connection: asyncpg.Connection, group: Group, *, look_up_all: bool) -> Verdicts:
+    async def _save(self, connection: asyncpg.Connection, group: Group) -> Verdicts:
+        order = in_order(group.rows)
+        await self._learn(connection, group.rows)
+        if self._is_plain(group, order) and await self._commit_at_once(connection, group, order):
+            return np.full(len(group.rows), Verdict.STORED, np.int8)
+        return await self._commit(connection, group, order, look_up_all=False)
+
+    def _is_plain(self, group: Group, order: Order) -> bool:
+        """A small group with nothing to look up and nothing to refuse."""
+        rows = group.rows
+        return (
+            0 < len(rows) < COPY_FROM_ROWS
+            and not group.refusals
+            and not len(order.repeat)
+            and not self._not_newest(rows, order.first).any()
+        )
+
+    async def _commit_at_once(self, connection: asyncpg.Connection, group: Group, order: Order) -> bool:
+        """Commits a plain group; False, and nothing is written, if a gateway's count does not go on."""
+        rows, heard = group.rows, Heard.of(group)
+        meters, hours = touched_hours(rows, order, np.full(len(rows), Verdict.STORED, np.int8))
+        columns = *_arrays(rows, order.first), _received_us(group), *heard.columns(), meters.tolist(), hours.tolist()
+        self._commit_asked = True
+        kept = await connection.fetchval(ALL_AT_ONCE, *columns, list(heard.seqs))
+        if kept:
+            self._watermarks.advance(rows.meter, rows.at_us)
+        return bool(kept)
+
+    async def _commit(
+        self, connection: asyncpg.Connection, group: Group, order: Order, *, look_up_all: bool, whole: bool = False
+    ) -> Verdicts:
         rows = group.rows
         self._commit_asked = False
-        async with connection.transaction():
-            order = in_order(rows)
-            book = await self._store(connection, group, order, look_up_all=look_up_all)
-            await _mark(connection, rows, order, book)
-            await _keep_refused(connection, group, book)
+        late = order.first if look_up_all else order.first[self._not_newest(rows, order.first)]
+        await connection.execute(BEGIN_AND_LOOK if len(late) else BEGIN)
+        try:
+            book = await _store(connection, group, order, late, look_up_all=look_up_all)
+            if whole:
+                _refuse_conflicts(book)
+            told = await _mark(connection, rows, order, book)
+            await keep_refused(connection, group, book.verdicts)
             await _note_gateways(connection, group)
             self._commit_asked = True
+            await connection.execute(f"{NOTIFY}; COMMIT" if told else "COMMIT")
+        except BaseException:
+            await _roll_back(connection)
+            raise
         if len(rows):
             self._watermarks.advance(rows.meter, rows.at_us)
         return book.verdicts
-
-    async def _store(self, connection: asyncpg.Connection, group: Group, order: Order, *, look_up_all: bool) -> Book:
-        rows = group.rows
-        book = Book(np.full(len(rows), Verdict.STORED, np.int8), {})
-        if not len(rows):
-            return book
-        received_us = max(message.received_at_us for message in group.messages)
-        await self._learn(connection, rows)
-        late = order.first if look_up_all else order.first[self._not_newest(rows, order.first)]
-        standing = await _find(connection, rows, late)
-        new = order.first
-        if standing:
-            new = new[~np.isin(new, np.fromiter(standing, np.int64, len(standing)))]
-        if look_up_all:
-            taken = await _insert_if_new(connection, rows, new, received_us)
-            standing |= await _find(connection, rows, taken)
-        else:
-            await _insert(connection, rows, new, received_us)
-        _judge(rows, order, standing, book)
-        await _revise(connection, group, book, received_us)
-        return book
 
     async def _learn(self, connection: asyncpg.Connection, rows: ReadingBatch) -> None:
         unknown = self._watermarks.unknown(rows.meter)
@@ -380,51 +360,125 @@ class ReadingLedger:
         return rows.at_us[chosen] <= self._watermarks.newest_us[rows.meter[chosen]]
 
 
-async def _find(connection: asyncpg.Connection, rows: ReadingBatch, chosen: Int64s) -> dict[int, tuple[float, int]]:
-    """What already stands under the keys of the chosen rows: row → (value, quality)."""
+async def _store(
+    connection: asyncpg.Connection, group: Group, order: Order, late: Int64s, *, look_up_all: bool
+) -> Book:
+    """Looks up the late rows, inserts what is new, replaces what is revised; answers what became of each row."""
+    rows = group.rows
+    if not len(rows):
+        return judge(rows, order, Standing.none())
+    received_us = _received_us(group)
+    standing = await _find(connection, rows, late)
+    new = order.first
+    if len(standing):
+        known = np.zeros(len(rows), np.bool_)
+        known[standing.rows] = True
+        new = new[~known[new]]
+    if look_up_all:
+        taken = await _insert_if_new(connection, rows, new, received_us)
+        standing = standing.and_also(await _find(connection, rows, taken))
+    else:
+        await _insert(connection, rows, new, received_us)
+    book = judge(rows, order, standing)
+    await _revise(connection, group, book, received_us)
+    return book
+
+
+async def _roll_back(connection: asyncpg.Connection) -> None:
+    """Leaves nothing half-done on the connection; one that cannot even do that is of no more use."""
+    try:
+        if not connection.is_closed():
+            await connection.execute("ROLLBACK")
+    except Exception:  # noqa: BLE001  # the error that led here is the one to tell
+        connection.terminate()
+
+
+def _received_us(group: Group) -> int:
+    return max(message.received_at_us for message in group.messages)
+
+
+def _refuse_conflicts(book: Book) -> None:
+    conflicts = np.flatnonzero(book.verdicts == Verdict.CONFLICT).tolist()
+    if conflicts:
+        raise ConflictsFound(conflicts)
+
+
+async def _find(connection: asyncpg.Connection, rows: ReadingBatch, chosen: Int64s) -> Standing:
+    """What already stands under the keys of the chosen rows, which are in the order of their keys."""
     if not len(chosen):
-        return {}
+        return Standing.none()
     at_us, meters = rows.at_us[chosen], rows.meter[chosen]
     times, numbers = np.unique(at_us), np.unique(meters)
-    bounds = int(times[0]), int(times[-1])
     if len(times) * len(numbers) <= GRID_AT_MOST * len(chosen):
-        found = await connection.fetch(FIND_GRID, times.tolist(), numbers.tolist(), *bounds)
+        bounds = int(times[0]), int(times[-1])
+        found = [await connection.fetchval(FIND_GRID, times.tolist(), numbers.tolist(), *bounds)]
     else:
         found = await _find_by_stretch(connection, at_us, meters)
-    places = dict(zip(zip(meters.tolist(), at_us.tolist(), strict=True), chosen.tolist(), strict=True))
-    return {places[meter, us]: (value, quality) for meter, us, value, quality in found if (meter, us) in places}
+    read = np.frombuffer(b"".join(part for part in found if part), FOUND_ROW)
+    places, wanted = _places(read, at_us, meters, times, numbers)
+    return Standing(chosen[places], read["value"][wanted].astype(np.float64), read["quality"][wanted].astype(np.int16))
+
+
+def _places(
+    read: npt.NDArray[np.void],
+    at_us: Int64s,
+    meters: npt.NDArray[np.int32],
+    times: Int64s,
+    numbers: npt.NDArray[np.int32],
+) -> tuple[Int64s, Bools]:
+    """Where each row read has its key among those asked for, and which of the rows read were asked for at all.
+
+    The keys are in order; `times` and `numbers` are the single times and meters in them, in order too.
+    """
+
+    def in_grid(meter: npt.NDArray[np.int32], us: Int64s) -> Int64s:
+        return np.searchsorted(numbers, meter) * len(times) + np.searchsorted(times, us)
+
+    asked = in_grid(meters, at_us)
+    cells = in_grid(read["meter"].astype(np.int32), read["ts"].astype(np.int64) + POSTGRES_EPOCH_US)
+    places = np.minimum(np.searchsorted(asked, cells), len(asked) - 1)
+    wanted = asked[places] == cells
+    return places[wanted], wanted
 
 
 async def _find_by_stretch(
     connection: asyncpg.Connection, at_us: Int64s, meters: npt.NDArray[np.int32]
-) -> list[asyncpg.Record]:
+) -> list[bytes | None]:
     stretches = at_us // STRETCH_US
-    found: list[asyncpg.Record] = []
+    found: list[bytes | None] = []
     for stretch in np.unique(stretches).tolist():
         here = stretches == stretch
         times = at_us[here]
-        found += await connection.fetch(
-            FIND_KEYS, times.tolist(), meters[here].tolist(), int(times.min()), int(times.max())
-        )
+        bounds = int(times.min()), int(times.max())
+        found.append(await connection.fetchval(FIND_KEYS, times.tolist(), meters[here].tolist(), *bounds))
     return found
 
 
 async def _insert(connection: asyncpg.Connection, rows: ReadingBatch, new: Int64s, received_us: int) -> None:
     """Rows believed to be new. Raises UniqueViolationError when one is not."""
     if len(new) >= COPY_FROM_ROWS:
-        source = io.BytesIO(copy_bytes(rows, new, received_us))
-        await connection.copy_to_table("reading", source=source, columns=COLUMNS, format="binary")
+        await _copy(connection, "reading", COLUMNS, copy_bytes(rows, new, received_us))
     elif len(new):
         await connection.execute(INSERT_NEW, *_arrays(rows, new), received_us)
+
+
+async def _copy(connection: asyncpg.Connection, table: str, columns: Sequence[str], content: bytes) -> None:
+    # asyncpg takes bytes for a path and reads a file in another thread; a view of memory it sends at once.
+    source: Any = memoryview(content)
+    await connection.copy_to_table(table, source=source, columns=columns, format="binary")
 
 
 async def _insert_if_new(connection: asyncpg.Connection, rows: ReadingBatch, new: Int64s, received_us: int) -> Int64s:
     """Inserts what the index lets in and answers the rows whose key was taken meanwhile."""
     if not len(new):
         return new
-    inserted = {tuple(key) for key in await connection.fetch(INSERT_IF_NEW, *_arrays(rows, new), received_us)}
-    keys = zip(rows.meter[new].tolist(), rows.at_us[new].tolist(), strict=True)
-    return new[np.fromiter((key not in inserted for key in keys), np.bool_, len(new))]
+    inserted = await connection.fetchval(INSERT_IF_NEW, *_arrays(rows, new), received_us)
+    at_us, meters = rows.at_us[new], rows.meter[new]
+    read = np.frombuffer(inserted or b"", FOUND_ROW)
+    places, _ = _places(read, at_us, meters, np.unique(at_us), np.unique(meters))
+    taken = np.ones(len(new), np.bool_)
+    taken[places] = False
+    return new[taken]
 
 
 def _arrays(rows: ReadingBatch, chosen: Int64s) -> tuple[list[int], list[int], list[float], list[int]]:
@@ -434,14 +488,6 @@ def _arrays(rows: ReadingBatch, chosen: Int64s) -> tuple[list[int], list[int], l
         rows.value[chosen].tolist(),
         rows.quality[chosen].tolist(),
     )
-
-
-def _judge(rows: ReadingBatch, order: Order, standing: dict[int, tuple[float, int]], book: Book) -> None:
-    """Verdicts of all rows whose key was taken, by the ledger or by an earlier row of the same group."""
-    current = {row: book.judge(rows, row, *found) for row, found in standing.items()}
-    for first, row in zip(order.first_of_repeat.tolist(), order.repeat.tolist(), strict=True):
-        value, quality = current.get(first, (float(rows.value[first]), int(rows.quality[first])))
-        current[first] = book.judge(rows, row, value, quality)
 
 
 async def _revise(connection: asyncpg.Connection, group: Group, book: Book, received_us: int) -> None:
@@ -454,17 +500,20 @@ async def _revise(connection: asyncpg.Connection, group: Group, book: Book, rece
     await connection.execute(REVISE, *_arrays(group.rows, chosen), received_us, gateways, old_values, old_qualities)
 
 
-async def _mark(connection: asyncpg.Connection, rows: ReadingBatch, order: Order, book: Book) -> None:
-    """The hours the rollup has to look at again, once each, committed together with the rows that touched them."""
+async def _mark(connection: asyncpg.Connection, rows: ReadingBatch, order: Order, book: Book) -> bool:
+    """The hours the rollup has to look at again, once each, committed together with the rows that touched them.
+
+    Whether there are any.
+    """
     meters, hours = touched_hours(rows, order, book.verdicts)
     if not len(meters):
-        return
+        return False
     if len(meters) >= COPY_FROM_ROWS:
-        source = io.BytesIO(COPY_HEADER + b"\x00\x02" + int4_array(meters) + int4_array(hours) + COPY_TRAILER)
-        await connection.copy_to_table("touched", source=source, columns=("meter_id", "hour"), format="binary")
+        mark = COPY_HEADER + b"\x00\x02" + int4_array(meters) + int4_array(hours) + COPY_TRAILER
+        await _copy(connection, "touched", ("meter_id", "hour"), mark)
     else:
         await connection.execute(MARK, meters.tolist(), hours.tolist())
-    await connection.execute(NOTIFY)
+    return True
 
 
 def touched_hours(
@@ -487,80 +536,44 @@ def int4_array(values: Int64s) -> bytes:
     return head.tobytes() + packed.tobytes()
 
 
-async def _keep_refused(connection: asyncpg.Connection, group: Group, book: Book) -> None:
-    refusals = [*group.refusals, *await _conflicts(connection, group.rows, book)]
-    by_message: dict[int, list[Refusal]] = {}
-    for refusal in refusals:
-        by_message.setdefault(refusal.message, []).append(refusal)
-    for number, refused in by_message.items():
-        message_id, times = await _keep_message(connection, group.messages[number])
-        if times == 1:
-            await connection.execute(KEEP_READINGS, *_refusal_columns(message_id, refused))
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """Which gateways a group is from: when each was last heard, and the numbers of its messages, if it counts."""
 
+    last_us: dict[str, int]
+    seqs: dict[str, list[int]]
 
-async def _keep_message(connection: asyncpg.Connection, message: Received) -> tuple[int, int]:
-    row = await connection.fetchrow(
-        KEEP_MESSAGE,
-        message.received_at_us,
-        message.door,
-        message.gateway,
-        message.topic,
-        message.content_type,
-        message.raw,
-        hashlib.sha256(message.raw).digest(),
-    )
-    assert row is not None, "INSERT … ON CONFLICT DO UPDATE always answers its row"
-    return row["message_id"], row["times"]
+    @classmethod
+    def of(cls, group: Group) -> Heard:
+        last_us: dict[str, int] = {}
+        seqs: dict[str, list[int]] = {}
+        for message in group.messages:
+            last_us[message.gateway] = max(last_us.get(message.gateway, 0), message.received_at_us)
+            if message.seq is not None:
+                seqs.setdefault(message.gateway, []).append(message.seq)
+        return cls(last_us, seqs)
 
-
-async def _conflicts(connection: asyncpg.Connection, rows: ReadingBatch, book: Book) -> list[Refusal]:
-    refused = np.flatnonzero(book.verdicts == Verdict.CONFLICT)
-    if not len(refused):
-        return []
-    found = await connection.fetch(METER_CODES, np.unique(rows.meter[refused]).tolist())
-    codes = {row["meter_id"]: row["code"] for row in found}
-    return [
-        Refusal(
-            message=int(rows.message[row]),
-            position=int(rows.position[row]),
-            meter=codes[int(rows.meter[row])],
-            at=(EPOCH + timedelta(microseconds=int(rows.at_us[row]))).isoformat(),
-            value=repr(float(rows.value[row])),
-            code=Code.CONFLICT,
-            detail="another value is stored under this meter and time; send revise to replace it",
+    def columns(self) -> tuple[list[str], list[int], list[int | None], list[int | None]]:
+        """Gateways, their times, and first and last of the numbers where they are one run."""
+        runs = [_run(self.seqs.get(name, ())) for name in self.last_us]
+        return (
+            list(self.last_us),
+            list(self.last_us.values()),
+            [first for first, _ in runs],
+            [final for _, final in runs],
         )
-        for row in refused.tolist()
-    ]
-
-
-def _refusal_columns(message_id: int, refused: Sequence[Refusal]) -> tuple[list[object], ...]:
-    return (
-        [message_id] * len(refused),
-        [refusal.position for refusal in refused],
-        [refusal.meter for refusal in refused],
-        [refusal.at for refusal in refused],
-        [refusal.value for refusal in refused],
-        [str(refusal.code) for refusal in refused],
-        [refusal.detail for refusal in refused],
-    )
 
 
 async def _note_gateways(connection: asyncpg.Connection, group: Group) -> None:
     """Last data and the count of each gateway heard; gaps in the count are opened and filled."""
-    heard: dict[str, int] = {}
-    seen: dict[str, list[int]] = {}
-    for message in group.messages:
-        heard[message.gateway] = max(heard.get(message.gateway, 0), message.received_at_us)
-        if message.seq is not None:
-            seen.setdefault(message.gateway, []).append(message.seq)
-    if not heard:
+    heard = Heard.of(group)
+    if not heard.last_us:
         return
-    runs = [_run(seen.get(name, ())) for name in heard]
-    rows = await connection.fetch(
-        HEARD, list(heard), list(heard.values()), [first for first, _ in runs], [final for _, final in runs]
-    )
+    rows = await connection.fetch(HEARD, *heard.columns())
     last_seqs: dict[str, int | None] = {row["id"]: row["last_seq"] for row in rows}
-    astray = {name: seqs for name, seqs in seen.items() if name in last_seqs and not in_step(last_seqs[name], seqs)}
+    astray = {
+        name: seqs for name, seqs in heard.seqs.items() if name in last_seqs and not in_step(last_seqs[name], seqs)
+    }
     if astray:
         await follow_counts(connection, last_seqs, astray)
 

@@ -17,7 +17,8 @@ import numpy as np
 
 from app.stack.stack import Addresses, Stack
 from app.store.database import plain_url
-from app.store.readings import COLUMNS, COPY_HEADER, COPY_TRAILER, copy_bytes, in_order, int4_array, touched_hours
+from app.store.judging import in_order
+from app.store.readings import COLUMNS, COPY_HEADER, COPY_TRAILER, copy_bytes, int4_array, touched_hours
 from ingest.batch import ReadingBatch, Verdict
 from tests.bench.city import DAY_US, City, found_city
 from tests.rollup.a_plant import ROLLUPS

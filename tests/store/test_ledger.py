@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -10,9 +11,10 @@ import asyncpg
 import pytest
 
 from app.store.database import plain_url
-from app.store.readings import COPY_FROM_ROWS, ReadingLedger
+from app.store.readings import COPY_FROM_ROWS, ConflictsFound, ReadingLedger
 from ingest.batch import Code, Group, Refusal, Verdict
 from ingest.pipeline import LedgerUnavailable
+from tests.ingest.fakes import FakeLedger
 from tests.store.a_city import T0_US, a_city, a_group
 
 MINUTE_US = 60_000_000
@@ -152,3 +154,77 @@ async def test_a_database_that_does_not_answer_has_certainly_kept_nothing(meters
     with pytest.raises(LedgerUnavailable) as found:
         await nowhere.save(a_group(series(meters["E001"], 1)))
     assert not found.value.perhaps_kept
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_the_ledger_holds_what_reading_by_reading_would_leave(
+    ledger: ReadingLedger, meters: dict[str, int], sql: asyncpg.Connection, seed: int
+) -> None:
+    """Groups of every size, late and new, with repeats, revisions and contradictions, against the ledger in memory."""
+    rng = random.Random(seed)
+    fake = FakeLedger()
+    for _ in range(8):
+        size = rng.choice((1, 20, COPY_FROM_ROWS, 600))
+        spread = rng.choice((size, size * 3, 60 * 24 * 40))
+        rows = [
+            (rng.choice(list(meters.values())), T0_US - rng.randrange(spread) * MINUTE_US, float(rng.randrange(2)))
+            for _ in range(size)
+        ]
+        group = a_group(rows, revise=rng.random() < 0.3, quality=rng.randrange(2))
+        assert (await ledger.save(group)).tolist() == (await fake.save(group)).tolist()
+    stored = await sql.fetch("SELECT meter_id, extract(epoch FROM ts) * 1000000 AS us, value, quality FROM reading")
+    assert {(row["meter_id"], int(row["us"])): (row["value"], row["quality"]) for row in stored} == fake.readings
+
+
+async def test_a_small_group_of_a_gateway_that_skips_a_number_opens_the_gap_and_is_stored(
+    ledger: ReadingLedger, meters: dict[str, int], sql: asyncpg.Connection
+) -> None:
+    meter = meters["E001"]
+    for minute, seq in enumerate((1, 2, 5, 6)):
+        group = a_group([(meter, T0_US + minute * MINUTE_US, 1.0)], seq=seq)
+        assert await verdicts(ledger, group) == [S]
+    gaps = await sql.fetch("SELECT first_seq, last_seq FROM sequence_gap")
+    assert [tuple(row) for row in gaps] == [(3, 4)]
+    assert await sql.fetchval("SELECT last_seq FROM gateway") == 6
+    assert await sql.fetchval("SELECT count(*) FROM touched") == 4
+
+
+async def test_a_small_group_that_another_writer_stored_is_found_to_be_there(
+    ledger: ReadingLedger, database_url: str, meters: dict[str, int], sql: asyncpg.Connection
+) -> None:
+    other = ReadingLedger(database_url)
+    meter = meters["E001"]
+    await ledger.save(a_group(series(meter, 1)))
+    await other.save(a_group(series(meter, 3)))
+    assert await verdicts(ledger, a_group(series(meter, 4, start=1))) == [D, D, S, S]
+    assert await sql.fetchval("SELECT count(*) FROM reading") == 5
+    await other.close()
+
+
+async def test_the_same_refused_bytes_are_kept_once_and_counted(
+    ledger: ReadingLedger, meters: dict[str, int], sql: asyncpg.Connection
+) -> None:
+    """Also when one group holds them several times; a refusal that was not known of them yet is added."""
+    unknown = [Refusal(i, 0, "E009", None, None, Code.UNKNOWN_METER, "no such meter") for i in range(3)]
+    group = a_group([])
+    storm = Group([*group.messages] * 3, group.rows, unknown)
+    await ledger.save(storm)
+    await ledger.save(storm)
+    assert await sql.fetchval("SELECT times FROM rejected_message") == 6
+    more = Refusal(0, 1, "E001", None, "x", Code.NOT_A_NUMBER, "no number")
+    await ledger.save(Group(group.messages, group.rows, [unknown[0], more]))
+    kept = await sql.fetch("SELECT position, code FROM rejected_reading ORDER BY 1")
+    assert [tuple(row) for row in kept] == [(0, "unknown-meter"), (1, "not-a-number")]
+
+
+async def test_a_group_that_must_be_whole_leaves_nothing_behind_when_it_is_not(
+    ledger: ReadingLedger, meters: dict[str, int], sql: asyncpg.Connection
+) -> None:
+    meter = meters["E001"]
+    await ledger.save(a_group([(meter, T0_US, 5.0)]))
+    with pytest.raises(ConflictsFound) as found:
+        await ledger.save_whole(a_group([(meter, T0_US + 1, 1.0), (meter, T0_US, 6.0)]))
+    assert found.value.rows == [1]
+    assert await sql.fetchval("SELECT count(*) FROM reading") == 1
+    # What was rolled back is not taken for stored.
+    assert await verdicts(ledger, a_group([(meter, T0_US + 1, 1.0), (meter, T0_US, 5.0)])) == [S, D]
