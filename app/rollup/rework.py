@@ -23,11 +23,11 @@ from app.rollup.windows import (
     whole_window,
     window_of,
 )
-from app.store import rollups
+from app.store import events, rollups
 from app.store.readings import is_unavailable
 from app.store.rollups import BEGINNING_US, END_US, Connection, Mark, MeterAccount, ReadingRows, Stretches
 from energy.consumption import reach_us
-from energy.interval import DAY_US, Level, SiteCalendar, from_us
+from energy.interval import DAY_US, HOUR_US, Level, SiteCalendar, from_us
 from energy.reading import Series
 
 Int64s = npt.NDArray[np.int64]
@@ -169,6 +169,7 @@ async def _rework_stretches(
     outcome.hours += sum(len(part.hour_us) for part in parts)
     if parts:
         await _write(connection, book, parts)
+        await events.record_arrivals(connection, arrivals(parts))
         new = {window.meter_id for window in windows if window.read_from_us == BEGINNING_US}
         await rollups.note_first_readings(connection, sorted(new))
 
@@ -194,6 +195,17 @@ def _window(account: MeterAccount, stretch: Marked, around: Neighbours, calendar
     reach = reach_us(account.rules)
     window = window_of(stretch, around, calendar, reach)
     return window if reach else shortened(window, stretch, around, calendar)
+
+
+def arrivals(parts: Sequence[MeterHours]) -> list[tuple[str, int, int]]:
+    """For each enterprise the hours its figures were brought up to date for, as (enterprise, from_us, to_us)."""
+    spans: dict[str, tuple[int, int]] = {}
+    for part in parts:
+        if len(part.hour_us):
+            begin, end = int(part.hour_us.min()), int(part.hour_us.max()) + HOUR_US
+            known = spans.get(part.account.enterprise, (begin, end))
+            spans[part.account.enterprise] = min(begin, known[0]), max(end, known[1])
+    return [(enterprise, *span) for enterprise, span in sorted(spans.items())]
 
 
 def _columns(rows: Iterable[tuple[int, int, int]]) -> Stretches:
