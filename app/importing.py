@@ -1,4 +1,4 @@
-"""Brings enterprises, gateways, meters and readings in from CSV and XLSX files: all rows of a file, or none.
+"""Brings enterprises, gateways, meters, factors and readings in from CSV and XLSX files: all rows of a file, or none.
 
 Every fault is a line with the number of its row, counted as a spreadsheet counts: the header is row 1.
 """
@@ -28,10 +28,11 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.settings import PREFIX, Settings
-from app.store import registry
+from app.store import coefficients, registry
+from app.store.coefficients import FactorsOverlap
 from app.store.credit_code import WrongCreditCode
 from app.store.database import Database
-from app.store.entries import EnterpriseIn, GatewayIn, MeterIn, values_of
+from app.store.entries import EnterpriseIn, FactorIn, GatewayIn, MeterIn, values_of
 from app.store.ingest_registry import StoredRegistry
 from app.store.readings import ConflictsFound, ReadingLedger
 from app.store.registry import AlreadyThere, Fields, WrongField
@@ -92,6 +93,30 @@ READING_WORDS = {
     "时间": "ts",
     "示值": "value",
     "质量": "quality",
+}
+FACTOR_WORDS = {
+    "能源品种": "carrier",
+    "系数类别": "kind",
+    "口径": "basis",
+    "数据集": "dataset",
+    "系数": "value",
+    "低位发热量": "heating_value_kj_per_unit",
+    "单位热值含碳量": "carbon_content_tc_per_tj",
+    "碳氧化率": "oxidation",
+    "生效日期": "valid_from",
+    "失效日期": "valid_to",
+    "行政区划代码": "region",
+    "统一社会信用代码": "enterprise",
+    "版本": "edition",
+    "来源": "source",
+    "接续上一条": "ends_previous",
+    "已核实": "verified",
+}
+FACTOR_VALUES: Mapping[str, Mapping[str, str]] = {
+    "kind": {"折标系数": "coal_equivalent", "碳排放因子": "co2"},
+    "basis": {"当量": "equivalent", "等价": "equal", "当量值": "equivalent", "等价值": "equal"},
+    "verified": {"是": "true", "否": "false", "yes": "true", "no": "false"},
+    "ends_previous": {"是": "true", "否": "false", "yes": "true", "no": "false"},
 }
 METER_VALUES: Mapping[str, Mapping[str, str]] = {
     "kind": {"累计": "register", "时段": "interval", "瞬时": "rate"},
@@ -308,6 +333,23 @@ async def import_meters(database: Database, settings: Settings, lines: Sequence[
     return Imported("meters", len(lines))
 
 
+async def import_factors(database: Database, settings: Settings, lines: Sequence[Line]) -> Imported:
+    """Dated coefficients. What they change is marked for recomputation in the same transaction."""
+    async with database.engine.begin() as connection:
+        names = {row.name_zh: row.code for row in await connection.execute(select(carrier.c.name_zh, carrier.c.code))}
+        values = {**FACTOR_VALUES, "carrier": names}
+
+        async def enter(connection: AsyncConnection, line: Line) -> None:
+            cells = {name: values.get(name, {}).get(cell, cell) for name, cell in line.cells.items()}
+            for name in cells.keys() & {"valid_from", "valid_to"}:
+                cells[name] = cells[name].partition("T")[0]
+            fields = values_of(FactorIn.model_validate(cells))
+            await coefficients.enter_factor(connection, fields, ACTOR, settings.zone)
+
+        await _enter_all(connection, lines, enter)
+    return Imported("factors", len(lines))
+
+
 async def import_gateways(database: Database, settings: Settings, lines: Sequence[Line]) -> Imported:
     """The broker knows every new gateway before the commit; if that fails it forgets them again."""
     made: dict[str, str] = {}
@@ -372,13 +414,16 @@ async def _connected(link: BrokerLink) -> None:
         raise BrokerUnavailable(f"the broker did not let us in within {BROKER_WITHIN_S:.0f} s") from error
 
 
+REFUSALS = (ValidationError, WrongCreditCode, WrongField, UnitMismatch, AlreadyThere, FactorsOverlap)
+
+
 async def _enter_all(connection: AsyncConnection, lines: Sequence[Line], enter: Enter) -> None:
     """Enter every row, or raise WrongFile with the faults of all: what was entered before is rolled back with it."""
     faults: list[str] = []
     for line in lines:
         try:
             await enter(connection, line)
-        except (ValidationError, WrongCreditCode, WrongField, UnitMismatch, AlreadyThere) as error:
+        except REFUSALS as error:
             faults += [f"row {line.number}: {fault}" for fault in faults_of(error)]
     if faults:
         raise WrongFile(faults)
@@ -486,12 +531,14 @@ WORDS: Mapping[str, Mapping[str, str]] = {
     "gateways": GATEWAY_WORDS,
     "meters": METER_WORDS,
     "readings": READING_WORDS,
+    "factors": FACTOR_WORDS,
 }
 NEEDED: Mapping[str, Sequence[str]] = {
     "enterprises": ("id", "name", "region", "industry"),
     "gateways": ("id", "enterprise", "name"),
     "meters": ("enterprise", "code", "name", "gateway", "carrier", "unit", "role"),
     "readings": ("enterprise", "meter", "ts", "value"),
+    "factors": ("carrier", "valid_from", "source"),
 }
 Import = Callable[[Database, Settings, Sequence[Line]], Awaitable[Imported]]
 KINDS: Mapping[str, Import] = {
@@ -499,4 +546,5 @@ KINDS: Mapping[str, Import] = {
     "gateways": import_gateways,
     "meters": import_meters,
     "readings": import_readings,
+    "factors": import_factors,
 }

@@ -23,6 +23,10 @@ DEFAULT_CO2_DATASET = "default"
 """The CO2 factors used unless others are asked for. Published sets of defaults differ by up to a fifth."""
 _TONNES = Decimal("0.001")
 """Factors are kilograms a unit, figures tonnes."""
+KJ_PER_KGCE = Decimal("29307.6")
+"""One kilogram of coal equivalent is 7,000 kcal of 4.1868 kJ (GB/T 2589-2020)."""
+FACTOR_STEP = Decimal("0.000001")
+"""Factors worked out from a heating value are rounded to this, half to even; the standard prints four decimals."""
 
 
 class Basis(StrEnum):
@@ -32,6 +36,20 @@ class Basis(StrEnum):
     """当量: the calorific value; electricity is 0.1229 kgce/kWh."""
     EQUAL = "equal"
     """等价: the primary energy; for electricity the coal rate of the year's power stations."""
+
+
+def kgce_of_heating_value(kj_per_unit: Decimal) -> Decimal:
+    """The coal equivalent, in kgce per unit, of a fuel with this lower heating value as received; six decimals."""
+    return (kj_per_unit / KJ_PER_KGCE).quantize(FACTOR_STEP)
+
+
+def kgco2_of_fuel(kj_per_unit: Decimal, carbon_tc_per_tj: Decimal, oxidation: Decimal) -> Decimal:
+    """kg of CO2 per unit of a fuel: heating value × carbon content × oxidised share × 44/12; six decimals.
+
+    `carbon_tc_per_tj` is tonnes of carbon per terajoule, `oxidation` a share from 0 to 1.
+    """
+    tonnes_per_kj = carbon_tc_per_tj * Decimal("1e-9")
+    return (kj_per_unit * tonnes_per_kj * oxidation * 44 / 12 * 1000).quantize(FACTOR_STEP)
 
 
 @final

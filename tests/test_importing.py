@@ -65,7 +65,17 @@ async def faults(database: Database, settings: Settings, kind: str, path: Path) 
 
 
 async def everything(database: Database) -> list[int]:
-    tables = ("enterprise", "gateway", "meter", "reading", "reading_revision", "touched", "audit", "rejected_message")
+    tables = (
+        "coal_factor",
+        "enterprise",
+        "gateway",
+        "meter",
+        "reading",
+        "reading_revision",
+        "touched",
+        "audit",
+        "rejected_message",
+    )
     return [await database.pool.fetchval(f"SELECT count(*) FROM {table}") for table in tables]
 
 
@@ -419,3 +429,43 @@ async def test_the_command_prints_how_much_and_the_secrets(
         assert await connection.fetchval("SELECT secret_sha256 FROM gateway WHERE id = $1", gateway) == digest(secret)
     finally:
         await connection.close()
+
+
+# Factors --------------------------------------------------------------------------------------------------------------
+
+
+async def test_measured_heating_values_come_in_by_period(
+    database: Database, settings: Settings, tmp_path: Path
+) -> None:
+    path = a_csv(
+        tmp_path,
+        "统一社会信用代码,能源品种,低位发热量,生效日期,失效日期,来源",
+        f"{OWN},原煤,22190,2026-07-01,2026-08-01,化验单 7",
+        f"{OWN},raw_coal,21800,2026-08-01,,化验单 8",
+    )
+    assert await import_file(database, settings, "factors", path) == Imported("factors", 2)
+    found = await rows(
+        database,
+        """SELECT kgce_per_unit::text, valid_from::text, valid_to::text, made_of ->> 'heating_value_kj_per_unit'
+           FROM coal_factor WHERE enterprise = $1 AND carrier = 'raw_coal' AND basis = 'equal' ORDER BY valid_from""",
+        OWN,
+    )
+    assert found == [
+        ("0.757141", "2026-07-01", "2026-08-01", "22190"),
+        ("0.743834", "2026-08-01", None, "21800"),
+    ]
+
+
+async def test_overlapping_factors_of_a_file_are_told_by_row_and_nothing_is_kept(
+    database: Database, settings: Settings, tmp_path: Path
+) -> None:
+    path = a_csv(
+        tmp_path,
+        "enterprise,carrier,value,valid_from,valid_to,source",
+        f"{OWN},coke,0.97,2026-01-01,2026-07-01,a",
+        f"{OWN},coke,0.96,2026-06-01,,b",
+        f"{OWN},coke,none,2027-01-01,2026-01-01,c",
+    )
+    told = await faults(database, settings, "factors", path)
+    assert [line.split(":")[0] for line in told] == ["row 3", "row 4"]
+    assert "holds from 2026-01-01 up to 2026-07-01" in told[0]

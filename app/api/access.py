@@ -1,6 +1,7 @@
 """Who may ask for what. Every route under /api/v1 has one of these rules; a test finds the one that has none.
 
-A supervisor sees the subtree of a region, an enterprise itself, and only an admin changes anything. What lies outside
+A supervisor sees the subtree of a region, an enterprise itself. An admin changes the registry; a supervisor keeps what
+judges the figures: factors, levels, production lines. What lies outside
 the own scope answers exactly like what does not exist, and leaves a line in the trail.
 """
 
@@ -45,7 +46,17 @@ async def writer(caller: Reader) -> Caller:
 
 
 Writer = Annotated[Caller, Depends(writer)]
-RULES = (reader, writer)
+
+
+async def supervising(caller: Reader) -> Caller:
+    """An admin, or a supervisor of the region."""
+    if not caller.may_supervise:
+        raise Forbidden(f"the role {caller.role} may only read; this needs a supervisor's or an admin's token")
+    return caller
+
+
+Supervising = Annotated[Caller, Depends(supervising)]
+RULES = (reader, writer, supervising)
 
 
 @dataclass(frozen=True, slots=True)

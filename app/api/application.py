@@ -12,7 +12,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.api import energy_routes, health_routes, ledger_routes, problems, registry_routes
+from app.api import energy_routes, factor_routes, health_routes, ledger_routes, problems, registry_routes
 from app.api.answers import CSV_TYPE, XLSX_TYPE
 from app.api.deps import ApiDeps
 from app.api.schemas import ProblemOut
@@ -27,7 +27,7 @@ DESCRIPTION = (
     "with a stable `code`. Lists answer {items, next}; give `next` back as `cursor`. Tables also come as CSV and XLSX, "
     "by the Accept header or `format`."
 )
-ROUTERS = (registry_routes.router, energy_routes.router, ledger_routes.router)
+ROUTERS = (registry_routes.router, energy_routes.router, factor_routes.router, ledger_routes.router)
 BODYLESS = ("GET", "HEAD", "OPTIONS", "DELETE")
 
 

@@ -27,8 +27,9 @@ from app.store.energy import (
 )
 from app.store.listings import gateway_states
 from energy.interval import Level, from_us
-from energy.tce import Basis
+from energy.tce import DEFAULT_CO2_DATASET, Basis
 
+Dataset = Annotated[str, Query(max_length=64, description="Which set of CO2 factors; `factors?kind=co2` lists them.")]
 router = APIRouter(tags=["energy"], dependencies=[Depends(known_parameters)])
 
 BOUND = "RFC 3339 with an offset, or a local 2026, 2026-11, 2026-11-23."
@@ -49,6 +50,7 @@ async def get_energy(
     interval: Level = Level.DAY,
     by: By = By.CARRIER,
     basis: Basis = Basis.EQUIVALENT,
+    co2_dataset: Dataset = DEFAULT_CO2_DATASET,
     asked: AskedFormat = None,
 ) -> Response:
     """Energy in [from, to) by local hour, day, month or year. What nobody measured is null, never 0."""
@@ -67,9 +69,10 @@ async def get_energy(
         basis=basis,
         calendar=deps.calendar,
         now_us=deps.now_us(),
+        co2_dataset=co2_dataset,
     )
     chosen = format_of(request, asked)
-    tag = etag(series.buckets, series.factor_set, interval, by, basis, chosen)
+    tag = etag(series.buckets, series.factor_set, interval, by, basis, co2_dataset, chosen)
     headers = {"ETag": tag, "Cache-Control": "private, no-cache", "Vary": "Accept, Authorization"}
     if unchanged(request, tag):
         return Response(status_code=304, headers=headers)
@@ -88,6 +91,7 @@ def energy_out(series: EnergySeries, zone: ZoneInfo) -> dict[str, Any]:
         "by": series.by.value,
         "as_of": from_us(series.as_of_us, zone).isoformat(),
         "factor_set": series.factor_set,
+        "co2_dataset": series.co2_dataset,
         "buckets": [bucket_out(bucket, zone) for bucket in series.buckets],
     }
 
@@ -169,7 +173,10 @@ async def get_overview(
     month, year = [await _total(deps, code, level, at_us, basis) for level in (Level.MONTH, Level.YEAR)]
     states = await gateway_states(deps.database, code, deps.clock())
     names = {key: region[key] for key in ("code", "name_zh", "name_en")}
-    return json_answer(names | {"basis": basis.value, "month": month, "year": year, "gateways": states})
+    return json_answer(
+        names
+        | {"basis": basis.value, "co2_dataset": DEFAULT_CO2_DATASET, "month": month, "year": year, "gateways": states}
+    )
 
 
 async def _total(deps: ApiDeps, code: str, level: Level, at_us: int, basis: Basis) -> dict[str, Any]:

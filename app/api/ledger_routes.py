@@ -1,4 +1,4 @@
-"""What stands in the ledger: readings of a meter, revisions, refusals, factors, and the trail."""
+"""What stands in the ledger: readings of a meter, revisions, refusals, and the trail."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from app.api.access import Reader, Writer, sight, visible_meter
-from app.api.answers import AskedFormat, Cursor, Limit, listed, number, number_key, time_key
+from app.api.answers import AskedFormat, Cursor, Limit, listed, number_key, time_key
 from app.api.deps import Deps
 from app.api.parameters import bound_us, known_parameters
 from app.api.problems import BadQuery
-from app.api.schemas import AuditOut, CarrierInfoOut, FactorOut, Listed, ReadingOut, RejectionOut, RevisionOut
+from app.api.schemas import AuditOut, CarrierInfoOut, Listed, ReadingOut, RejectionOut, RevisionOut
 from app.store import listings
 from energy.interval import from_us
 
@@ -98,22 +98,6 @@ async def list_rejections(
 async def list_carriers(deps: Deps, caller: Reader, request: Request, asked: AskedFormat = None) -> Response:
     """Energy carriers and media, each with the unit its quantities are in."""
     return listed(request, await listings.carriers(deps.database), None, asked, "carriers", CarrierInfoOut)
-
-
-@router.get("/factors", operation_id="listFactors", response_model=Listed[FactorOut])
-async def list_factors(
-    deps: Deps, caller: Reader, request: Request, carrier: Text = None, asked: AskedFormat = None
-) -> Response:
-    """Dated coefficients with their source: coal equivalent on both bases, and CO2.
-
-    An enterprise's own factors are seen by those who see the enterprise, the others by everybody.
-    """
-    seen = sight(caller)
-    found = await listings.factors(
-        deps.database, scope=seen.scope, only=seen.only, carrier_code=carrier.lower() if carrier else None
-    )
-    shown = [row | {"value": number(row["value"])} for row in found]
-    return listed(request, shown, None, asked, "factors", FactorOut)
 
 
 @router.get("/audit", operation_id="listAudit", response_model=Listed[AuditOut])

@@ -18,6 +18,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from app.store.access import ScopeUnknown
+from app.store.co2_sets import DatasetUnknown
+from app.store.coefficients import FactorsOverlap
 from app.store.credit_code import WrongCreditCode
 from app.store.energy import EnterpriseUnknown, TooManyBuckets
 from app.store.registry import AlreadyThere, NotThere, WrongField
@@ -58,6 +60,7 @@ PROBLEMS: Mapping[type[Exception], tuple[int, str, str, str]] = {
     NotThere: (404, "not-found", "Not found", "未找到"),
     EnterpriseUnknown: (404, "not-found", "Not found", "未找到"),
     AlreadyThere: (409, "exists-already", "It exists already", "已存在"),
+    FactorsOverlap: (409, "factor-overlap", "Another factor holds on these days", "系数有效期重叠"),
     WrongCreditCode: (422, "wrong-credit-code", "Not a unified social credit code", "统一社会信用代码有误"),
     WrongField: (422, "wrong-field", "A field cannot have this value", "字段取值有误"),
     UnitMismatch: (422, "unit-mismatch", "The unit does not fit the carrier", "计量单位与能源品种不符"),
@@ -65,6 +68,7 @@ PROBLEMS: Mapping[type[Exception], tuple[int, str, str, str]] = {
     TimezoneMissing: (422, "timezone-missing", "The time has no offset", "时间缺少时区"),
     BadTime: (422, "bad-time", "Not a time", "时间格式有误"),
     TooManyBuckets: (422, "range-too-long", "The range is too long for this interval", "时间范围过长"),
+    DatasetUnknown: (422, "co2-dataset-unknown", "No such set of CO2 factors", "二氧化碳排放因子数据集不存在"),
     BadCursor: (422, "bad-cursor", "Not a cursor of this list", "游标无效"),
     BadQuery: (422, "bad-query", "A query parameter cannot be used", "查询参数有误"),
     NameReserved: (422, "name-reserved", "The service itself has this name", "该名称为系统保留"),

@@ -219,6 +219,7 @@ class EnergyOut(BaseModel):
     by: str
     as_of: datetime = Field(description="Every reading committed before it is in the figures.")
     factor_set: str | None
+    co2_dataset: str = Field(description="The set of CO2 factors that made the CO2 figures.")
     buckets: list[BucketOut]
 
 
@@ -247,12 +248,14 @@ class OverviewOut(BaseModel):
     name_zh: str
     name_en: str
     basis: Basis
+    co2_dataset: str
     month: PeriodOut
     year: PeriodOut
     gateways: GatewaysOut
 
 
 class FactorOut(BaseModel):
+    id: str = Field(description="As in `factors/{factor}` and in explanations of figures.")
     kind: Literal["coal_equivalent", "co2"]
     factor_id: int
     carrier: str
@@ -260,6 +263,9 @@ class FactorOut(BaseModel):
     dataset: str | None = Field(description="Of a CO2 factor.")
     value: float
     unit: str
+    heating_value_kj_per_unit: float | None = Field(description="The measured value it was worked out from.")
+    carbon_content_tc_per_tj: float | None
+    oxidation: float | None
     valid_from: date
     valid_to: date | None
     region: str | None
@@ -267,6 +273,9 @@ class FactorOut(BaseModel):
     edition: str | None
     source: str
     verified: bool
+    origin: Literal["reference", "entered"]
+    entered_by: str | None
+    entered_at: datetime
 
 
 class CarrierInfoOut(BaseModel):

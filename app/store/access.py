@@ -51,6 +51,10 @@ class Caller:
         return self.role is TokenRole.ADMIN
 
     @property
+    def may_supervise(self) -> bool:
+        return self.role is not TokenRole.ENTERPRISE
+
+    @property
     def actor(self) -> str:
         return f"token:{self.token_id}:{self.name}"
 

@@ -5,22 +5,24 @@ Figures are exact decimals. What nobody measured is None and never 0; what lacks
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
+from typing import Any
 
 import asyncpg
 import numpy as np
 import numpy.typing as npt
 
+from app.store.co2_sets import Rows, co2_of_set, with_co2_of_carriers, with_co2_of_meters
 from app.store.numeric_wire import exact_sum
 from app.store.readings import MOMENT
 from app.store.rollups import WORD, Connection
 from energy.interval import Level, SiteCalendar
 from energy.reading import Role
 from energy.rollup import Status, coverage, status
-from energy.tce import Basis
+from energy.tce import DEFAULT_CO2_DATASET, Basis
 
 Int64s = npt.NDArray[np.int64]
 
@@ -117,6 +119,7 @@ class EnergySeries:
     basis: Basis
     as_of_us: int
     factor_set: str | None
+    co2_dataset: str
     buckets: tuple[Bucket, ...]
 
 
@@ -250,8 +253,12 @@ async def energy_series(
     basis: Basis,
     calendar: SiteCalendar,
     now_us: int,
+    co2_dataset: str = DEFAULT_CO2_DATASET,
 ) -> EnergySeries:
-    """Every bucket that touches [start_us, end_us). Raises EnterpriseUnknown and TooManyBuckets."""
+    """Every bucket that touches [start_us, end_us).
+
+    Raises EnterpriseUnknown, TooManyBuckets, and app.store.co2_sets.DatasetUnknown.
+    """
     edges = _edges(calendar, level, start_us, end_us)
     first, end = int(edges[0]), int(edges[-1])
     shape = _shape(level, basis, first="$2", end="$3")
@@ -260,9 +267,12 @@ async def energy_series(
             raise EnterpriseUnknown(enterprise)
         meters = await connection.fetch(METERS, enterprise)
         numbers = [meter["meter_id"] for meter in meters]
-        carrier_rows = await connection.fetch(CARRIER_ROWS.format(**shape), enterprise, first, end)
+        carrier_rows: Rows = await connection.fetch(CARRIER_ROWS.format(**shape), enterprise, first, end)
         wanted = numbers if by is By.METER else []
-        meter_rows = await connection.fetch(METER_ROWS.format(**shape), wanted, first, end) if wanted else []
+        meter_rows: Rows = await connection.fetch(METER_ROWS.format(**shape), wanted, first, end) if wanted else []
+        if co2_dataset != DEFAULT_CO2_DATASET:
+            co2 = await co2_of_set(connection, co2_dataset, enterprise, level, edges, calendar)
+            carrier_rows, meter_rows = with_co2_of_carriers(carrier_rows, co2), with_co2_of_meters(meter_rows, co2)
         factor_set = await connection.fetchval(FACTOR_SET)
         oldest_mark_us = await connection.fetchval(OLDEST_MARK, numbers)
     as_of_us = now_us if oldest_mark_us is None else min(oldest_mark_us, now_us)
@@ -272,7 +282,7 @@ async def energy_series(
     buckets = tuple(
         _bucket(edges, at, carriers.get(at, ()), parts.get(at, ()), shares[at], by) for at in range(len(edges) - 1)
     )
-    return EnergySeries(enterprise, level, by, basis, as_of_us, factor_set, buckets)
+    return EnergySeries(enterprise, level, by, basis, as_of_us, factor_set, co2_dataset, buckets)
 
 
 def _edges(calendar: SiteCalendar, level: Level, start_us: int, end_us: int) -> Int64s:
@@ -325,7 +335,7 @@ def _due(meter: asyncpg.Record, edges: Int64s, now_us: int) -> Int64s:
     return due
 
 
-def _carriers(rows: Iterable[asyncpg.Record], due: _Due, edges: Int64s) -> dict[int, list[CarrierFigure]]:
+def _carriers(rows: Rows, due: _Due, edges: Int64s) -> dict[int, list[CarrierFigure]]:
     """Each bucket's carriers: those with a row, and those that owe readings there but have none."""
     place = {start_us: i for i, start_us in enumerate(edges[:-1].tolist())}
     found: dict[int, dict[str, CarrierFigure]] = {}
@@ -340,7 +350,7 @@ def _carriers(rows: Iterable[asyncpg.Record], due: _Due, edges: Int64s) -> dict[
     return {at: sorted(carriers.values(), key=lambda one: one.carrier) for at, carriers in found.items()}
 
 
-def _carrier(row: asyncpg.Record, due_us: int) -> CarrierFigure:
+def _carrier(row: asyncpg.Record | Mapping[str, Any], due_us: int) -> CarrierFigure:
     named = ("quantity", "quantity_net", "tce", "tce_net", "tco2", "tco2_net")
     state = status(row["measured_us"], row["estimated_us"])
     there = state is not Status.MISSING
@@ -360,9 +370,7 @@ def _nothing(carrier: str, unit: str) -> CarrierFigure:
     return CarrierFigure(carrier, unit, None, None, None, None, None, None, Status.MISSING, 0.0, 0, ())
 
 
-def _meters(
-    rows: Iterable[asyncpg.Record], meters: Sequence[asyncpg.Record], due: _Due, edges: Int64s
-) -> dict[int, list[MeterFigure]]:
+def _meters(rows: Rows, meters: Sequence[asyncpg.Record], due: _Due, edges: Int64s) -> dict[int, list[MeterFigure]]:
     place = {start_us: i for i, start_us in enumerate(edges[:-1].tolist())}
     by_number = {meter["meter_id"]: meter for meter in meters}
     found: dict[int, list[MeterFigure]] = {}
@@ -386,7 +394,7 @@ def _meters(
     return {at: sorted(figures, key=lambda one: one.code) for at, figures in found.items()}
 
 
-def _shares(rows: Iterable[asyncpg.Record], due: _Due, edges: Int64s) -> list[float]:
+def _shares(rows: Rows, due: _Due, edges: Int64s) -> list[float]:
     """Each bucket's coverage: measured time of all carriers to the time readings are owed for."""
     measured = np.zeros(len(edges) - 1, np.int64)
     for row in rows:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from energy.reading import Kind, Role
+from energy.tce import Basis
 
 LevelWord = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
@@ -82,6 +83,41 @@ class MeterFields(Body):
 class MeterIn(MeterFields):
     enterprise: CreditCode
     code: LevelWord
+
+
+Factor = Annotated[Decimal, Field(ge=0, le=Decimal("1e6"), max_digits=18)]
+HeatingValue = Annotated[Decimal, Field(gt=0, le=Decimal("1e9"), max_digits=18)]
+Note = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=r"^[^\x00]*$")]
+
+
+class FactorFields(Body):
+    value: Factor | None = Field(
+        default=None, description="kgce, or kg of CO2, per normal unit of the carrier. Or send the heating value."
+    )
+    heating_value_kj_per_unit: HeatingValue | None = Field(
+        default=None, description="Measured lower heating value as received; a factor is worked out from it."
+    )
+    carbon_content_tc_per_tj: HeatingValue | None = Field(default=None, description="Of a fuel, for its CO2 factor.")
+    oxidation: Annotated[Decimal, Field(gt=0, le=1, max_digits=18)] | None = Field(
+        default=None, description="Share of the carbon that burns, for a CO2 factor."
+    )
+    valid_from: date
+    valid_to: date | None = Field(default=None, description="The first day on which it holds no more; null: still.")
+    edition: Note = "entered by hand"
+    source: Note
+    verified: bool = True
+
+
+class FactorIn(FactorFields):
+    kind: Literal["coal_equivalent", "co2"] = "coal_equivalent"
+    carrier: CarrierCode
+    basis: Basis | None = Field(default=None, description="Of a coal equivalent; without it both.")
+    dataset: LevelWord | None = Field(default=None, description="Of a CO2 factor; without it `default`.")
+    region: RegionCode | None = None
+    enterprise: CreditCode | None = None
+    ends_previous: bool = Field(
+        default=False, description="An open factor of the same subject ends on the day this one begins."
+    )
 
 
 def values_of(body: Body) -> dict[str, Any]:

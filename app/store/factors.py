@@ -10,11 +10,11 @@ from app.store.rollups import Connection
 from energy.tce import Basis, Co2Factor, CoalFactor, FactorBook
 
 COAL_FACTORS = """
-SELECT carrier, basis, kgce_per_unit, valid_from, valid_to, region, enterprise, edition, source, factor_id::text
+SELECT carrier, basis, kgce_per_unit, valid_from, valid_to, region, enterprise, edition, source, 'tce-' || factor_id
 FROM coal_factor ORDER BY factor_id
 """
 CO2_FACTORS = """
-SELECT carrier, kgco2_per_unit, dataset, valid_from, valid_to, region, enterprise, source, factor_id::text
+SELECT carrier, kgco2_per_unit, dataset, valid_from, valid_to, region, enterprise, source, 'co2-' || factor_id
 FROM co2_factor ORDER BY factor_id
 """
 

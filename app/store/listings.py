@@ -7,15 +7,13 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, literal_column, null, or_, select, text
+from sqlalchemy import ColumnElement, Select, and_, null, or_, select, text
 
 from app.store.database import Database
 from app.store.registry import Fields, Page
 from app.store.tables import (
     audit,
     carrier,
-    co2_factor,
-    coal_factor,
     enterprise,
     gateway,
     held_reading,
@@ -140,57 +138,6 @@ async def rejections(
 async def carriers(database: Database) -> Sequence[Fields]:
     async with database.engine.connect() as connection:
         return [dict(row._mapping) for row in await connection.execute(select(carrier).order_by(carrier.c.code))]
-
-
-async def factors(
-    database: Database, *, scope: str | None, only: str | None, carrier_code: str | None
-) -> Sequence[Fields]:
-    """All dated coefficients: coal equivalent on both bases, and CO2, each with its source."""
-    seen = select(enterprise.c.id).where(_seen(scope, only))
-    tce = select(
-        literal_column("'coal_equivalent'").label("kind"),
-        coal_factor.c.factor_id,
-        coal_factor.c.carrier,
-        coal_factor.c.basis,
-        null().label("dataset"),
-        coal_factor.c.kgce_per_unit.label("value"),
-        literal_column("'kgce per ' || carrier.unit").label("unit"),
-        coal_factor.c.valid_from,
-        coal_factor.c.valid_to,
-        coal_factor.c.region,
-        coal_factor.c.enterprise,
-        coal_factor.c.edition,
-        coal_factor.c.source,
-        coal_factor.c.verified,
-    ).join_from(coal_factor, carrier)
-    co2 = select(
-        literal_column("'co2'").label("kind"),
-        co2_factor.c.factor_id,
-        co2_factor.c.carrier,
-        null().label("basis"),
-        co2_factor.c.dataset,
-        co2_factor.c.kgco2_per_unit.label("value"),
-        literal_column("'kgCO2 per ' || carrier.unit").label("unit"),
-        co2_factor.c.valid_from,
-        co2_factor.c.valid_to,
-        co2_factor.c.region,
-        co2_factor.c.enterprise,
-        null().label("edition"),
-        co2_factor.c.source,
-        co2_factor.c.verified,
-    ).join_from(co2_factor, carrier)
-    if carrier_code is not None:
-        tce = tce.where(coal_factor.c.carrier == carrier_code)
-        co2 = co2.where(co2_factor.c.carrier == carrier_code)
-    found: list[Fields] = []
-    async with database.engine.connect() as connection:
-        for query, table in ((tce, coal_factor), (co2, co2_factor)):
-            mine = query.where(or_(table.c.enterprise.is_(None), table.c.enterprise.in_(seen)))
-            ordered = mine.order_by(
-                table.c.carrier, literal_column("basis"), literal_column("dataset"), table.c.valid_from
-            )
-            found += [dict(row._mapping) for row in await connection.execute(ordered)]
-    return found
 
 
 async def trail(database: Database, *, kind: str | None, key: str | None, limit: int, after: int | None) -> Page:

@@ -14,10 +14,12 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Table, delete, insert, select, text
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from app.store.coefficients import FACTOR_SET
 from app.store.scope import API_ROLE
 from app.store.tables import carrier, co2_factor, coal_factor, factor_set, meter, region, touched
 
@@ -119,18 +121,38 @@ def reference_digest() -> str:
 
 
 def _load_reference(connection: Connection) -> None:
-    """Default factors are replaced as a whole, enterprise-specific ones are never touched."""
+    """Factors of the reference tables are replaced as a whole; what was entered by hand stays, and goes before them."""
     digest = reference_digest()
     if connection.scalar(select(factor_set.c.id).where(factor_set.c.sha256 == digest)) is not None:
         return
     for table, name in ((region, "regions"), (carrier, "carriers")):
         _put(connection, table, reference_rows(name))
     for table, name in ((coal_factor, "coal_factors"), (co2_factor, "co2_factors")):
-        connection.execute(delete(table).where(table.c.enterprise.is_(None)))
-        connection.execute(insert(table), [_typed(table, row) for row in reference_rows(name)])
+        connection.execute(delete(table).where(table.c.origin == "reference"))
+        connection.execute(text(_around_entered(table)), [_typed(table, row) for row in reference_rows(name)])
     connection.execute(insert(factor_set).values(id=f"reference-{digest[:12]}", sha256=digest))
+    if connection.scalar(text("SELECT EXISTS (SELECT FROM coal_factor WHERE origin = 'entered')")):
+        connection.execute(text(FACTOR_SET))
     every_meter = select(text("array_agg(meter_id)")).select_from(meter).having(text("count(*) > 0"))
     connection.execute(insert(touched).from_select(["meter_id"], every_meter))
+
+
+def _around_entered(table: Table) -> str:
+    """Puts a row in for the days on which nothing entered by hand holds for the same subject."""
+    whose, value = ("basis", "kgce_per_unit") if table is coal_factor else ("dataset", "kgco2_per_unit")
+    words = ["carrier", whose, value, "region", *(["edition"] if table is coal_factor else []), "source", "verified"]
+    held = f"""SELECT range_agg(daterange(e.valid_from, e.valid_to)) FROM {table.name} AS e
+        WHERE e.origin = 'entered' AND e.enterprise IS NULL AND e.carrier = :carrier AND e.{whose} = :{whose}
+          AND e.region IS NOT DISTINCT FROM cast(:region AS text)"""
+    return f"""INSERT INTO {table.name} ({", ".join(words)}, origin, valid_from, valid_to)
+        SELECT {", ".join(f"cast(:{word} AS {_word_of(table, word)})" for word in words)}, 'reference',
+               lower(part), upper(part)
+        FROM unnest(datemultirange(daterange(cast(:valid_from AS date), cast(:valid_to AS date)))
+                    - coalesce(({held}), '{{}}'::datemultirange)) AS part"""
+
+
+def _word_of(table: Table, column: str) -> str:
+    return str(table.c[column].type.compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]  # theirs
 
 
 def _put(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:

@@ -323,8 +323,13 @@ def _sound_account(row: asyncpg.Record) -> MeterAccount:
 
 async def lock_enterprises(connection: Connection, enterprises: Iterable[str]) -> None:
     """Nobody else recomputes these enterprises until the transaction ends. Always taken in the same order."""
-    slots = sorted({zlib.crc32(enterprise.encode()) % LOCK_SLOTS for enterprise in enterprises})
+    slots = sorted({lock_slot(enterprise) for enterprise in enterprises})
     await connection.execute(LOCK, LOCK_CLASS, slots)
+
+
+def lock_slot(enterprise: str) -> int:
+    """Which of the shared locks is an enterprise's."""
+    return zlib.crc32(enterprise.encode()) % LOCK_SLOTS
 
 
 Stretches = tuple[list[int], list[int], list[int]]

@@ -156,6 +156,10 @@ coal_factor = Table(
     required("edition", Text),
     required("source", Text),
     required("verified", Boolean),
+    Column("origin", Text, nullable=False, server_default=text("'entered'::text")),
+    Column("made_of", JSONB),
+    Column("entered_by", Text),
+    moment("entered_at", now=True),
 )
 
 co2_factor = Table(
@@ -171,6 +175,10 @@ co2_factor = Table(
     Column("enterprise", Text, ForeignKey("enterprise.id")),
     required("source", Text),
     required("verified", Boolean),
+    Column("origin", Text, nullable=False, server_default=text("'entered'::text")),
+    Column("made_of", JSONB),
+    Column("entered_by", Text),
+    moment("entered_at", now=True),
 )
 
 reading = Table(

@@ -16,6 +16,7 @@ from sqlalchemy import text
 
 from app.api.application import create_api
 from app.api.deps import ApiDeps, Health
+from app.rollup.worker import RollupWorker
 from app.store import registry
 from app.store.access import create_token
 from app.store.database import Database, open_database
@@ -30,7 +31,14 @@ EMPTY = """
 TRUNCATE reading, reading_revision, held_reading, touched, rejected_message, rejected_reading, api_token, audit,
     meter_hour, meter_day, meter_month, meter_year,
     enterprise_hour, enterprise_day, enterprise_month, enterprise_year;
+DELETE FROM coal_factor WHERE origin = 'entered'; DELETE FROM co2_factor WHERE origin = 'entered';
 DELETE FROM meter; DELETE FROM gateway; DELETE FROM enterprise
+"""
+
+
+A_FACTOR = """
+INSERT INTO coal_factor (factor_id, carrier, basis, kgce_per_unit, valid_from, enterprise, edition, source, verified)
+OVERRIDING SYSTEM VALUE VALUES (:number, 'biomass', 'equal', 0.5, '2026-01-01', :enterprise, 'test', 'by hand', true)
 """
 
 
@@ -97,6 +105,17 @@ class Api:
     async def patch(self, path: str, body: Mapping[str, Any], *, role: str = "admin") -> httpx2.Response:
         return await self.ask("PATCH", f"/api/v1/{path}", role=role, json=body)
 
+    async def put(self, path: str, body: Mapping[str, Any], *, role: str = "admin") -> httpx2.Response:
+        return await self.ask("PUT", f"/api/v1/{path}", role=role, json=body)
+
+    async def delete(self, path: str, *, role: str = "admin") -> httpx2.Response:
+        return await self.ask("DELETE", f"/api/v1/{path}", role=role)
+
+    async def rolled_up(self) -> None:
+        """Works off every mark, as the worker does."""
+        worker = RollupWorker(self.database, SiteCalendar(ZoneInfo("Asia/Shanghai")))
+        await worker.catch_up()
+
     async def sql(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in await self.database.pool.fetch(statement, *values)]
 
@@ -143,6 +162,8 @@ async def two_enterprises(database: Database) -> None:
             await registry.create_gateway(connection, values_of(made), "test")
             meter = MeterIn.model_validate(a_meter(enterprise=key, gateway=gateway))
             await registry.create_meter(connection, values_of(meter), "test")
+        for number, key in ((900_001, OWN), (900_002, FOREIGN)):
+            await connection.execute(text(A_FACTOR), {"number": number, "enterprise": key})
 
 
 def a_meter(**changes: Any) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from app.api.openapi import text
 from tests.api.a_service import CITY, OWN, Api, a_meter
 
 DOCUMENT: dict[str, Any] = json.loads(text())
-KEYS = {"enterprise": OWN, "code": "E001", "gateway": "gw-own"}
+KEYS = {"enterprise": OWN, "code": "E001", "gateway": "gw-own", "factor": "tce-900001"}
 NEEDED = {"from": "2026-11-01", "to": "2026-12-01"}
 OPEN = ("/healthz", "/readyz", "/metrics")
 WRITTEN = re.compile(r"\{(\w+)\}")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from fastapi.routing import APIRoute
 
-from app.api.access import RULES
+from app.api.access import RULES, supervising
 from app.api.application import PREFIX, ROUTERS
 from tests.api.a_service import (
     CITY,
@@ -39,12 +39,21 @@ OBJECTS: dict[str, dict[str, dict[str, str]]] = {
         "foreign": {"gateway": "gw-foreign"},
         "missing": {"gateway": "gw-nowhere"},
     },
+    "/factors/{factor}": {
+        "own": {"factor": "tce-900001"},
+        "foreign": {"factor": "tce-900002"},
+        "missing": {"factor": "tce-900003"},
+    },
     "/meters/{enterprise}/{code}": {
         "own": {"enterprise": OWN, "code": "E001"},
         "foreign": {"enterprise": FOREIGN, "code": "E001"},
         "missing": {"enterprise": OWN, "code": "E999"},
     },
 }
+PARTS: dict[str, dict[str, Any]] = {
+    "/factors/{factor}": {"value": 1, "valid_from": "2026-01-01", "source": "x"},
+}
+"""Bodies of changes that need more than nothing to be read."""
 LISTS = ("/regions", "/enterprises", "/gateways", "/meters", "/rejections", "/carriers", "/factors")
 
 
@@ -68,6 +77,7 @@ def dependencies(dependant: Any) -> Iterator[Any]:
 ALL = list(routes())
 READS = [route for route in ALL if "{" in route.path and route.methods == {"GET"}]
 WRITES = [route for route in ALL if route.methods != {"GET"}]
+KEPT_BY_SUPERVISORS = [route for route in WRITES if supervising in set(dependencies(route.dependant))]
 
 
 def method_of(route: APIRoute) -> str:
@@ -130,6 +140,8 @@ def telling(answer: Any, route: APIRoute, which: str) -> dict[str, Any]:
 @pytest.mark.parametrize("route", WRITES, ids=ids(WRITES))
 @pytest.mark.parametrize("role", ["supervisor", "enterprise"])
 async def test_who_may_read_may_not_write(api: Api, route: APIRoute, role: str) -> None:
+    if role == "supervisor" and route in KEPT_BY_SUPERVISORS:
+        return
     keys = keys_of(route)["own"] if "{" in route.path else {}
     method = method_of(route)
     answer = await api.ask(method, PREFIX + route.path.format(**keys), role=role, json={})
@@ -151,9 +163,16 @@ async def test_an_admin_writes_only_within_the_own_scope(api: Api, route: APIRou
     method = method_of(route)
     if "{" in route.path:
         path = PREFIX + route.path.format(**keys_of(route)["foreign"])
-        is_problem(await api.ask(method, path, json={}), 404, "not-found")
+        is_problem(await api.ask(method, path, json=PARTS.get(route.path, {})), 404, "not-found")
         return
     bodies: dict[str, dict[str, Any]] = {
+        "/factors": {
+            "carrier": "coke",
+            "enterprise": FOREIGN,
+            "value": 1,
+            "valid_from": "2026-01-01",
+            "source": "x",
+        },
         "/enterprises": {"id": MISSING, "name": "x", "region": FOREIGN_REGION, "industry": "3011"},
         "/gateways": {"id": "gw-x", "enterprise": FOREIGN, "name": "x"},
         "/meters": {

@@ -51,3 +51,28 @@ async def test_readings_are_a_hypertable_with_one_index(database_url: str) -> No
     indexes = await connection.fetch("SELECT indexname FROM pg_indexes WHERE tablename = 'reading'")
     assert [row[0] for row in indexes] == ["reading_key"]
     await connection.close()
+
+
+async def test_a_new_reference_table_leaves_alone_what_was_entered_by_hand(own_database_url: str) -> None:
+    """Coke of 2026 was entered for the nation: the reference holds before and after it, and only there."""
+    connection = await asyncpg.connect(plain_url(own_database_url))
+    coke = "carrier = 'coke' AND basis = 'equal'"
+    await connection.execute(f"UPDATE coal_factor SET valid_to = '2026-01-01' WHERE {coke} AND valid_to IS NULL")
+    await connection.execute(
+        """INSERT INTO coal_factor (carrier, basis, kgce_per_unit, valid_from, valid_to, edition, source, verified)
+           VALUES ('coke', 'equal', 0.95, '2026-01-01', '2027-01-01', 'test', 'by hand', true)"""
+    )
+    await connection.execute("DELETE FROM factor_set")
+    await migrate(own_database_url)
+    found = await connection.fetch(
+        f"SELECT kgce_per_unit::text, valid_from::text, valid_to::text, origin FROM coal_factor WHERE {coke} ORDER BY 2"
+    )
+    assert [tuple(row) for row in found] == [
+        ("0.9714", "2000-01-01", "2021-04-01", "reference"),
+        ("0.9714", "2021-04-01", "2026-01-01", "reference"),
+        ("0.95", "2026-01-01", "2027-01-01", "entered"),
+        ("0.9714", "2027-01-01", None, "reference"),
+    ]
+    sets = await connection.fetch("SELECT id FROM factor_set ORDER BY loaded_at DESC")
+    assert sets[0][0].startswith("factors-"), "the set has a name that tells it from the bare reference"
+    await connection.close()
