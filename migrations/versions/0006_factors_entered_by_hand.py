@@ -6,8 +6,8 @@ measured heating value stays beside the factor it made. Locks: both factor table
 
 from alembic import op
 
-revision = "0005"
-down_revision = "0004"
+revision = "0006"
+down_revision = "0005"
 branch_labels = None
 depends_on = None
 
