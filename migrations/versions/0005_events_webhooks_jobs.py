@@ -138,8 +138,14 @@ def upgrade() -> None:
     ):
         op.execute(statement)
     # They belong to a token, not to a place: the service itself reads them and compares the token's number.
-    for name in ("event", "webhook", "webhook_delivery", "job", "job_part"):
-        op.execute(f"SELECT closed_to_api('{name}')")
+    for statement in (
+        "SELECT closed_to_api('event')",
+        "SELECT closed_to_api('webhook')",
+        "SELECT closed_to_api('webhook_delivery')",
+        "SELECT closed_to_api('job')",
+        "SELECT closed_to_api('job_part')",
+    ):
+        op.execute(statement)
 
 
 def downgrade() -> None:
