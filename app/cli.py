@@ -14,6 +14,7 @@ import asyncpg
 import typer
 from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
+from uvicorn.loops.auto import auto_loop_factory
 
 from app.settings import PREFIX, Settings, WrongSetting, read_settings
 from app.stack.cli import stack_app
@@ -49,7 +50,8 @@ def settings_or_exit(**overrides: Any) -> Settings:
 def run(settings: Settings, job: Coroutine[Any, Any, T]) -> T:
     """Runs a job; a database that cannot be had, or has no schema, is a sentence and not a traceback."""
     try:
-        return asyncio.run(job)
+        with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:  # uvloop where there is one
+            return runner.run(job)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, SQLAlchemyError) as error:

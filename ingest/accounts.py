@@ -9,7 +9,8 @@ from uuid import uuid4
 
 import msgspec
 
-from ingest.mqtt import Arrival, BrokerLink, BrokerUnavailable
+from ingest.mqtt import BrokerLink, BrokerUnavailable
+from ingest.packet import Publish
 from ingest.wire import ROOT, is_level
 
 __all__ = ["BrokerAccounts", "BrokerRefused", "BrokerUnavailable", "NameReserved"]
@@ -96,15 +97,16 @@ class BrokerAccounts:
             del self._asked[number]
         return error
 
-    def _answered(self, arrival: Arrival) -> None:
-        try:
-            answers = msgspec.json.decode(arrival.payload, type=dict[str, list[Command]]).get("responses", [])
-        except msgspec.DecodeError:
-            return  # not for us: whatever it is, the command it might have answered runs into its time limit
-        for answer in answers:
-            asked = self._asked.get(str(answer.get("correlationData")))
-            if asked is not None and not asked.done():
-                asked.set_result(answer)
+    def _answered(self, messages: Sequence[Publish]) -> None:
+        for message in messages:
+            try:
+                answers = msgspec.json.decode(message.payload, type=dict[str, list[Command]]).get("responses", [])
+            except msgspec.DecodeError:
+                continue  # not for us: whatever it is, the command it might have answered runs into its time limit
+            for answer in answers:
+                asked = self._asked.get(str(answer.get("correlationData")))
+                if asked is not None and not asked.done():
+                    asked.set_result(answer)
 
 
 def role_of(gateway: str) -> str:

@@ -1,17 +1,18 @@
-"""Which broker messages may be acknowledged now: in order, and only on the connection they came by. Pure."""
+"""Which messages may be acknowledged now: in order, and only on the connection they came by. Pure."""
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
 @dataclass(slots=True)
 class Ticket:
-    """A message in line: the connection it came by, its packet id there, and whether it is committed."""
+    """Messages in line that came together: their connection, their packet ids there, and whether they are committed."""
 
     generation: int
-    packet_id: int
+    packet_ids: Sequence[int]
     settled: bool = False
 
 
@@ -25,23 +26,28 @@ class AckLine:
 
     def __init__(self) -> None:
         self._line: deque[Ticket] = deque()
+        self._waiting = 0
         self.generation = 0
 
     def __len__(self) -> int:
-        return len(self._line)
+        """Messages that wait."""
+        return self._waiting
 
     def opened(self) -> None:
         """A new connection: nothing of the old one can be acknowledged any more."""
         self.generation += 1
         self._line.clear()
+        self._waiting = 0
 
-    def arrived(self, packet_id: int) -> Ticket:
-        ticket = Ticket(self.generation, packet_id)
+    def arrived(self, *packet_ids: int) -> Ticket:
+        """Messages that came together and are settled together."""
+        ticket = Ticket(self.generation, packet_ids)
         self._line.append(ticket)
+        self._waiting += len(packet_ids)
         return ticket
 
     def settle(self, ticket: Ticket) -> bool:
-        """The message is committed. False if its connection is gone."""
+        """The messages are committed. False if their connection is gone."""
         ticket.settled = True
         return ticket.generation == self.generation
 
@@ -49,5 +55,6 @@ class AckLine:
         """The packet ids to acknowledge now, in order; each is answered once."""
         packet_ids: list[int] = []
         while self._line and self._line[0].settled:
-            packet_ids.append(self._line.popleft().packet_id)
+            packet_ids += self._line.popleft().packet_ids
+        self._waiting -= len(packet_ids)
         return packet_ids

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -46,9 +47,12 @@ class Verdict(IntEnum):
     CONFLICT = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
-    """One message as it came in. `gateway` is proven by the door (log-in or topic right), not by the payload."""
+class Received(msgspec.Struct, gc=False):
+    """One message as it came in. `gateway` is proven by the door (log-in or topic right), not by the payload.
+
+    `seq` is filled in when the message is decoded. This is one of the few objects each message of the hot path needs,
+    hence no dataclass: it is made ten times quicker.
+    """
 
     door: Door
     gateway: str
@@ -109,16 +113,3 @@ class Group:
     messages: Sequence[Received]
     rows: ReadingBatch
     refusals: Sequence[Refusal]
-
-
-def group_size(rows: Sequence[int], *, max_rows: int, max_messages: int) -> int:
-    """How many of the waiting messages, counted from the oldest, the next commit takes; `rows` are their readings.
-
-    At least one, also when it is larger than a group may be; then as many as fit.
-    """
-    taken = 0
-    for number, size in enumerate(rows):
-        taken += size
-        if number >= max_messages or (number and taken > max_rows):
-            return number
-    return len(rows)

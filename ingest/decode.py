@@ -16,6 +16,7 @@ from collections import Counter as Tally
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -25,7 +26,22 @@ import zstandard
 
 from ingest.batch import Code, Received, Refusal
 from ingest.instant import instant_us, instants_us, whole
-from ingest.wire import CSV_TYPE, DETAILS, READINGS_MAX, SEQ_MAX, Message, read_message, shown
+from ingest.wire import (
+    CSV_TYPE,
+    DETAILS,
+    JSON_TYPE,
+    READINGS_MAX,
+    SEQ_MAX,
+    Columns,
+    Message,
+    Snapshot,
+    Table,
+    read_columns,
+    read_message,
+    read_snapshot,
+    read_table,
+    shown,
+)
 
 RAW_MAX = 8 << 20
 """Largest message, in bytes, before and after decompression, unless the caller says otherwise."""
@@ -67,6 +83,120 @@ class Decoded:
     def place_of(self, position: int) -> int:
         """The row in which the reading of a position stands."""
         return position if self.position is None else int(np.searchsorted(self.position, position))
+
+
+@dataclass(slots=True)
+class Sheaf:
+    """Several decoded messages side by side: what `Decoded` is for one.
+
+    seqs, revise, sizes: one a message; `sizes` counts its readable readings. meters, at_us, value, quality, position:
+    one a readable reading, message after message, as in `Decoded`. The refusals name the message's place in the sheaf.
+    """
+
+    seqs: list[int | None]
+    revise: list[bool]
+    sizes: list[int]
+    meters: list[str]
+    at_us: npt.NDArray[np.int64]
+    value: npt.NDArray[np.float64]
+    quality: npt.NDArray[np.int16] | None
+    position: npt.NDArray[np.int32] | None
+    refusals: list[Refusal]
+
+    @property
+    def readings(self) -> int:
+        """Readings of all messages, readable or not."""
+        return len(self.meters) + len(self.refusals)
+
+    def part(self, first: int, last: int) -> Sheaf:
+        """Messages first to last - 1, as a sheaf of their own."""
+        start, stop = sum(self.sizes[:first]), sum(self.sizes[:last])
+        return Sheaf(
+            self.seqs[first:last],
+            self.revise[first:last],
+            self.sizes[first:last],
+            self.meters[start:stop],
+            self.at_us[start:stop],
+            self.value[start:stop],
+            None if self.quality is None else self.quality[start:stop],
+            None if self.position is None else self.position[start:stop],
+            [_of_message(one, one.message - first) for one in self.refusals if first <= one.message < last],
+        )
+
+
+def decode_many(messages: Sequence[Received], raw_max: int = RAW_MAX) -> Sheaf:
+    """Read messages that came together; each comes out as `decode` would read it. Never raises.
+
+    All of them go the quick way together or, when one of them is not plain and sound, by halves, so that a bad one
+    costs its neighbours little.
+    """
+    if len(messages) > 1 or messages[0].content_type == JSON_TYPE:
+        quick = _quick_sheaf(messages, raw_max)
+        if quick is not None:
+            return quick
+        if len(messages) > 1:
+            half = len(messages) // 2
+            return side_by_side([decode_many(messages[:half], raw_max), decode_many(messages[half:], raw_max)])
+    return sheaf_of([decode(one, raw_max) for one in messages])
+
+
+def sheaf_of(decoded: Sequence[Decoded]) -> Sheaf:
+    """Messages that were decoded one by one."""
+    return side_by_side([_sheaf_of_one(one) for one in decoded])
+
+
+def _sheaf_of_one(one: Decoded) -> Sheaf:
+    return Sheaf(
+        [one.seq],
+        [one.revise],
+        [len(one.meters)],
+        list(one.meters),
+        one.at_us,
+        one.value,
+        one.quality,
+        one.position,
+        list(one.refusals),
+    )
+
+
+def side_by_side(sheaves: Sequence[Sheaf]) -> Sheaf:
+    """One sheaf of all."""
+    if len(sheaves) == 1:
+        return sheaves[0]
+    refusals: list[Refusal] = []
+    before = 0
+    for one in sheaves:
+        refusals += [_of_message(refusal, before + refusal.message) for refusal in one.refusals]
+        before += len(one.sizes)
+    quality = position = None
+    if any(one.quality is not None for one in sheaves):
+        zeros = (np.zeros(len(one.meters), np.int16) if one.quality is None else one.quality for one in sheaves)
+        quality = np.concatenate(list(zeros))
+    if any(one.position is not None for one in sheaves):
+        counted = (positions(one.sizes) if one.position is None else one.position for one in sheaves)
+        position = np.concatenate(list(counted))
+    return Sheaf(
+        list(chain.from_iterable(one.seqs for one in sheaves)),
+        list(chain.from_iterable(one.revise for one in sheaves)),
+        list(chain.from_iterable(one.sizes for one in sheaves)),
+        list(chain.from_iterable(one.meters for one in sheaves)),
+        np.concatenate([one.at_us for one in sheaves]) if sheaves else np.empty(0, np.int64),
+        np.concatenate([one.value for one in sheaves]) if sheaves else np.empty(0),
+        quality,
+        position,
+        refusals,
+    )
+
+
+def positions(sizes: Sequence[int]) -> npt.NDArray[np.int32]:
+    """0 to n-1 for each message of n readings."""
+    counts = np.array(sizes, np.int64)
+    starts = np.cumsum(counts) - counts
+    return (np.arange(int(counts.sum())) - np.repeat(starts, counts)).astype(np.int32)
+
+
+def _of_message(refusal: Refusal, message: int) -> Refusal:
+    return Refusal(message, refusal.position, refusal.meter, refusal.at, refusal.value, refusal.code, refusal.detail)
 
 
 def decode(received: Received, raw_max: int = RAW_MAX) -> Decoded:
@@ -186,6 +316,109 @@ def _quick(message: Message, colons: int) -> Decoded | None:
     if message.rows is not None:
         return _quick_rows(message, left)
     return _quick_map(message, left)
+
+
+def _quick_sheaf(messages: Sequence[Received], raw_max: int) -> Sheaf | None:
+    """The quick way for all of them, or None when one of them declines it."""
+    raws = [one.raw for one in messages]
+    joined = b"".join(raws)
+    if not joined.isascii() or b"\\" in joined:
+        return None
+    if len(joined) > raw_max and max(map(len, raws)) > raw_max:
+        return None
+    if len(raws) > 1 and any(one.content_type != JSON_TYPE for one in messages):
+        return None
+    try:
+        colons = joined.count(b":")
+        if b'"meters"' in raws[0]:
+            return _sheaf_of_columns(list(map(read_columns, raws)), colons)
+        if b'"vals"' in raws[0]:
+            return _sheaf_of_snapshots(list(map(read_snapshot, raws)), colons)
+        return _sheaf_of_tables(list(map(read_table, raws)), colons)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+def _sheaf_of_columns(messages: list[Columns], colons: int) -> Sheaf | None:
+    """All in the form of columns. The colons are accounted for over all of them: none can have fewer than its keys."""
+    seqs = [one.seq for one in messages]
+    revise = [one.revise for one in messages]
+    meters = [one.meters for one in messages]
+    t = [one.t for one in messages]
+    values = [one.values for one in messages]
+    qualities = [one.q for one in messages]
+    count = len(messages)
+    keys = 4 * count + 3 * count - seqs.count(None) - revise.count(None) - qualities.count(None)
+    sizes = list(map(len, meters))
+    if colons != keys or sizes != list(map(len, t)) or sizes != list(map(len, values)):
+        return None
+    if not min(sizes) > 0 or max(sizes) > READINGS_MAX:
+        return None
+    quality = None
+    if qualities.count(None) < count:
+        filled = [[0] * size if q is None else q for q, size in zip(qualities, sizes, strict=True)]
+        if sizes != list(map(len, filled)):
+            return None
+        quality = _flat(filled, np.int16)
+    flat = list(chain.from_iterable(meters)) if count > 1 else meters[0]
+    return Sheaf(
+        seqs,
+        list(map(bool, revise)),
+        sizes,
+        flat,
+        _flat(t, np.int64) * 1000,
+        _flat(values, np.float64),
+        quality,
+        None,
+        [],
+    )
+
+
+def _flat(lists: list[list[Any]], kind: type[np.generic]) -> npt.NDArray[Any]:
+    return np.array(list(chain.from_iterable(lists)) if len(lists) > 1 else lists[0], kind)
+
+
+def _sheaf_of_snapshots(messages: list[Snapshot], colons: int) -> Sheaf | None:
+    """All with one time for all their meters."""
+    seqs = [one.seq for one in messages]
+    revise = [one.revise for one in messages]
+    vals = [one.vals for one in messages]
+    times = [one.ts for one in messages]
+    graded = [one for one in messages if one.q is not None]
+    sizes = list(map(len, vals))
+    keys = 3 * len(messages) + len(messages) - seqs.count(None) + len(messages) - revise.count(None)
+    keys += sum(sizes) + "".join(times).count(":") + sum(1 + len(one.q or ()) for one in graded)
+    if colons != keys or not min(sizes) > 0 or max(sizes) > READINGS_MAX:
+        return None
+    at_us, refused = instants_us(times)
+    if refused:
+        return None
+    quality = None
+    if graded:
+        grades = [(one.q or {}).get(meter, 0) for one in messages for meter in one.vals]
+        quality = np.array(grades, np.int16)
+    value = np.array(list(chain.from_iterable(one.values() for one in vals)), np.float64)
+    flat = list(chain.from_iterable(vals))
+    return Sheaf(seqs, list(map(bool, revise)), sizes, flat, np.repeat(at_us, sizes), value, quality, None, [])
+
+
+def _sheaf_of_tables(messages: list[Table], colons: int) -> Sheaf | None:
+    """All in the form of rows."""
+    seqs = [one.seq for one in messages]
+    revise = [one.revise for one in messages]
+    sizes = [len(one.rows) for one in messages]
+    rows = list(chain.from_iterable(one.rows for one in messages))
+    times = [row.ts for row in rows]
+    keys = 2 * len(messages) + len(messages) - seqs.count(None) + len(messages) - revise.count(None)
+    if colons != keys + "".join(times).count(":") or not min(sizes) > 0 or max(sizes) > READINGS_MAX:
+        return None
+    at_us, refused = instants_us(times)
+    if refused:
+        return None
+    grades = [row.quality for row in rows]
+    quality = np.array(grades, np.int16) if any(grades) else None
+    value = np.array([row.value for row in rows], np.float64)
+    return Sheaf(seqs, list(map(bool, revise)), sizes, [row.meter for row in rows], at_us, value, quality, None, [])
 
 
 def _quick_columns(message: Message, left: int) -> Decoded | None:

@@ -2,16 +2,78 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter as Tally
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Metric
+from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.utils import floatToGoString
 
 from ingest.batch import Door
-from ingest.wire import Receipt
+from ingest.wire import Receipts
 
 GROUP_ROWS = (1, 10, 100, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000)
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+
+
+class Spread:
+    """A histogram in which many equal observations cost no more than one."""
+
+    def __init__(self, name: str, text: str, bounds: Sequence[float], registry: CollectorRegistry) -> None:
+        self._name = name
+        self._text = text
+        self._bounds = tuple(bounds)
+        self._times = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+        registry.register(self)
+
+    def observe(self, value: float, times: int = 1) -> None:
+        self._times[bisect_left(self._bounds, value)] += times
+        self._sum += value * times
+
+    def describe(self) -> Iterable[Metric]:
+        return [HistogramMetricFamily(self._name, self._text)]
+
+    def collect(self) -> Iterable[Metric]:
+        upper = [*map(floatToGoString, self._bounds), "+Inf"]
+        family = HistogramMetricFamily(self._name, self._text)
+        family.add_metric([], list(zip(upper, accumulate(self._times), strict=True)), self._sum)
+        return [family]
+
+
+@dataclass(frozen=True, slots=True)
+class Tallied:
+    """What became of the readings of one group."""
+
+    messages: int
+    stored: int
+    duplicate: int
+    revised: int
+    codes: Mapping[str, int]
+    """Code → refusals."""
+
+    @classmethod
+    def of(cls, receipts: Receipts) -> Tallied:
+        stored, duplicate, revised, _ = map(sum, zip(*receipts.counts, strict=True))
+        codes = Tally(refusal.code.value for refused in receipts.refused.values() for refusal in refused)
+        return cls(len(receipts), stored, duplicate, revised, codes)
+
+    @property
+    def rejected(self) -> int:
+        return sum(self.codes.values())
+
+    def facts(self) -> dict[str, object]:
+        """For the log."""
+        return {
+            "messages": self.messages,
+            "stored": self.stored,
+            "duplicate": self.duplicate,
+            "revised": self.revised,
+            "rejected": self.rejected,
+        }
 
 
 class IngestMetrics:
@@ -37,17 +99,13 @@ class IngestMetrics:
         self.stray_messages = counter("stray_messages", "Broker messages on topics that are none of ours")
         self.connections = counter("broker_connections", "Connections made to the broker")
         self.stale_acks = counter("stale_acks", "Acknowledgements dropped because their connection was gone")
-        self.group_rows = Histogram(
-            "tcewatch_ingest_group_rows", "Readings in one commit", buckets=GROUP_ROWS, registry=registry
-        )
-        self.commit_s = Histogram(
-            "tcewatch_ingest_commit_seconds", "Time of one commit", buckets=SECONDS, registry=registry
-        )
-        self.acknowledged_s = Histogram(
+        self.group_rows = Spread("tcewatch_ingest_group_rows", "Readings in one commit", GROUP_ROWS, registry)
+        self.commit_s = Spread("tcewatch_ingest_commit_seconds", "Time of one commit", SECONDS, registry)
+        self.acknowledged_s = Spread(
             "tcewatch_ingest_acknowledged_seconds",
             "From a message's arrival to its acknowledgement",
-            buckets=SECONDS,
-            registry=registry,
+            SECONDS,
+            registry,
         )
         self.broker_connected = Gauge(
             "tcewatch_ingest_broker_connected", "1 while the broker answers", registry=registry
@@ -71,24 +129,21 @@ class IngestMetrics:
         self._pending_rows.set_function(pending_rows)
         self._oldest_s.set_function(oldest_pending_s)
 
-    def came_in(self, door: Door, size: int, readings: int) -> None:
-        messages, length, count = self._by_door[door]
-        messages.inc()
+    def came_in(self, door: Door, messages: int, size: int, readings: int) -> None:
+        """Messages of one door that came together, with their bytes and readings."""
+        count, length, held = self._by_door[door]
+        count.inc(messages)
         length.inc(size)
-        count.inc(readings)
+        held.inc(readings)
 
-    def committed(self, receipts: Sequence[Receipt], commit_s: float, waited_s: Sequence[float]) -> None:
-        """Count one group; `waited_s` is the time from arrival to now of each of its messages."""
-        stored = sum(receipt.stored for receipt in receipts)
-        duplicate = sum(receipt.duplicate for receipt in receipts)
-        revised = sum(receipt.revised for receipt in receipts)
-        codes = Tally(refusal.code.value for receipt in receipts for refusal in receipt.rejected)
-        self.stored.inc(stored)
-        self.duplicate.inc(duplicate)
-        self.revised.inc(revised)
-        for code, times in codes.items():
+    def committed(self, tally: Tallied, commit_s: float, waited_s: Iterable[tuple[float, int]]) -> None:
+        """Count one group; `waited_s` is the time from arrival to now, and how many messages waited so long."""
+        self.stored.inc(tally.stored)
+        self.duplicate.inc(tally.duplicate)
+        self.revised.inc(tally.revised)
+        for code, times in tally.codes.items():
             self.rejected.labels(code).inc(times)
-        self.group_rows.observe(stored + duplicate + revised + codes.total())
+        self.group_rows.observe(tally.stored + tally.duplicate + tally.revised + tally.rejected)
         self.commit_s.observe(commit_s)
-        for seconds in waited_s:
-            self.acknowledged_s.observe(seconds)
+        for seconds, messages in waited_s:
+            self.acknowledged_s.observe(seconds, messages)

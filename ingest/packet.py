@@ -582,6 +582,19 @@ class PacketReader:
         return packet
 
 
+class Other(msgspec.Struct):
+    """A packet that is no PUBLISH, as it came."""
+
+    raw: bytes
+
+
+class PublishReader(PacketReader):
+    """Reads only PUBLISH packets; the others come out whole, for somebody else who knows what to do with them."""
+
+    def _other(self, first: int, fields: Fields) -> Packet:
+        return Other(framed(first, fields.rest()))  # type: ignore[return-value]  # the caller tells them apart
+
+
 TOPICS_KEPT, TOPIC_KEPT_BYTES = 4096, 256
 """How many topics a reader knows by heart, and how long they may be."""
 _FLAGS: Mapping[int, int] = {Kind.PUBREL: 2, Kind.SUBSCRIBE: 2, Kind.UNSUBSCRIBE: 2}

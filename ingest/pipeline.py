@@ -13,19 +13,19 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from itertools import islice
+from dataclasses import dataclass
+from itertools import chain
 from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from ingest.batch import Code, Group, ReadingBatch, Received, Refusal, Verdict, group_size
-from ingest.decode import RAW_MAX, Decoded, decode
-from ingest.metrics import IngestMetrics
+from ingest.batch import Code, Group, ReadingBatch, Received, Refusal, Verdict
+from ingest.decode import RAW_MAX, Sheaf, decode_many, side_by_side
+from ingest.metrics import IngestMetrics, Tallied
 from ingest.registry import RegistrySource, RegistryView
-from ingest.validate import Admitted, Rules, Shelf, admit, rfc3339
-from ingest.wire import DETAILS, Receipt, shown
+from ingest.validate import Admitted, Rules, Shelf, admit_sheaf, rfc3339
+from ingest.wire import DETAILS, Receipt, Receipts, shown
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,8 @@ class Undecided(Exception):
     is right in either case."""
 
 
-Outcome = Receipt | Unavailable | Undecided
+Outcome = Receipts | Unavailable | Undecided
+"""How messages that were put in together ended, all of them alike or with a receipt each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,17 +84,19 @@ class Limits:
     group_max_rows: int = 20_000
     group_max_messages: int = 10_000
     pending_max_rows: int = 200_000
+    pending_max_bytes: int = 256 << 20
     raw_max_bytes: int = RAW_MAX
 
 
 @dataclass(slots=True)
 class Waiting:
-    """A decoded message on its way, and who is to be told how it ended."""
+    """Decoded messages of one door on their way, and who is to be told how they ended."""
 
-    received: Received
-    decoded: Decoded
+    messages: Sequence[Received]
+    sheaf: Sheaf
     settle: Callable[[Outcome], None]
     withdrawable: bool
+    rows: int
     size: int
     since_s: float
 
@@ -120,8 +123,11 @@ class Pipeline:
         self._clock = clock
         self._jitter = jitter
         self._waiting: deque[Waiting] = deque()
-        self._waiting_rows = 0
         self._taken: list[Waiting] = []
+        self.pending_rows = 0
+        """Readings that came in and are not committed, those in the writer's hands included."""
+        self.pending_bytes = 0
+        """The same in bytes of their messages."""
         self._arrived = asyncio.Event()
         self._down_until_s: float | None = None
         self._shelf: tuple[int, Shelf] | None = None
@@ -135,9 +141,11 @@ class Pipeline:
         return self._down_until_s is not None and self._clock() < self._down_until_s
 
     @property
-    def pending_rows(self) -> int:
-        """Readings that came in and are not committed, those in the writer's hands included."""
-        return self._waiting_rows + sum(one.size for one in self._taken)
+    def crowded(self) -> bool:
+        """Whether as much waits as may wait: doors read no more then."""
+        return (
+            self.pending_rows >= self._limits.pending_max_rows or self.pending_bytes >= self._limits.pending_max_bytes
+        )
 
     @property
     def oldest_pending_s(self) -> float:
@@ -160,30 +168,34 @@ class Pipeline:
         def settle(outcome: Outcome) -> None:
             if future.done():  # the sender hung up
                 return
-            if isinstance(outcome, Receipt):
-                future.set_result(outcome)
+            if isinstance(outcome, Receipts):
+                future.set_result(outcome[0])
             else:
                 future.set_exception(outcome)
 
-        self.put(received, settle, withdrawable=True)
+        self.put([received], settle, withdrawable=True)
         return await future
 
-    def put(self, received: Received, settle: Callable[[Outcome], None], *, withdrawable: bool = False) -> None:
-        """Take a message in; `settle` is called with its receipt after the commit, in order of arrival.
+    def put(
+        self, messages: Sequence[Received], settle: Callable[[Outcome], None], *, withdrawable: bool = False
+    ) -> None:
+        """Take in messages that came together from one door; at least one.
 
-        A withdrawable message raises Full when there is no room and is given back when the ledger goes down. The others
+        `settle` is called once, with their receipts, after the commit and in order of arrival; they are never parted.
+        Withdrawable ones raise Full when there is no room and are given back when the ledger goes down. The others
         always stay: their door's window bounds them, and it only opens as they are settled.
         """
-        if withdrawable and self.pending_rows >= self._limits.pending_max_rows:
+        if withdrawable and self.crowded:
             self._metrics.full.inc()
             raise Full(f"{self.pending_rows} readings wait")
-        decoded = decode(received, self._limits.raw_max_bytes)
-        if decoded.seq is not None:
-            received = replace(received, seq=decoded.seq)
-        size = decoded.readings
-        self._metrics.came_in(received.door, len(received.raw), size)
-        self._waiting.append(Waiting(received, decoded, settle, withdrawable, size, self._clock()))
-        self._waiting_rows += size
+        sheaf = decode_many(messages, self._limits.raw_max_bytes)
+        for message, seq in zip(messages, sheaf.seqs, strict=True):
+            message.seq = seq
+        rows, size = sheaf.readings, sum([len(message.raw) for message in messages])
+        self._metrics.came_in(messages[0].door, len(messages), size, rows)
+        self._waiting.append(Waiting(messages, sheaf, settle, withdrawable, rows, size, self._clock()))
+        self.pending_rows += rows
+        self.pending_bytes += size
         self._arrived.set()
 
     # Writer -----------------------------------------------------------------------------------------------------------
@@ -195,30 +207,32 @@ class Pipeline:
         that is neither the ledger's state nor one message's fault ends the task, and the process with it.
         """
         stopping = asyncio.create_task(until.wait())
+        stopping.add_done_callback(lambda _: self._arrived.set())
         try:
-            while not self._taken and await self._something_waits(until, stopping):
+            while not self._taken and await self._something_waits(until):
                 self._take()
                 await self._commit_taken(until, stopping)
         finally:
             stopping.cancel()
             self._let_go()
 
-    async def _something_waits(self, until: asyncio.Event, stopping: asyncio.Task[Literal[True]]) -> bool:
+    async def _something_waits(self, until: asyncio.Event) -> bool:
         while not self._waiting:
+            self._arrived.clear()
             if until.is_set():
                 return False
-            self._arrived.clear()
-            arrived = asyncio.create_task(self._arrived.wait())
-            await asyncio.wait((arrived, stopping), return_when=asyncio.FIRST_COMPLETED)
-            arrived.cancel()
+            await self._arrived.wait()
         return True
 
     def _take(self) -> None:
-        limits = self._limits
-        sizes = [one.size for one in islice(self._waiting, limits.group_max_messages)]
-        count = group_size(sizes, max_rows=limits.group_max_rows, max_messages=limits.group_max_messages)
-        self._taken = [self._waiting.popleft() for _ in range(count)]
-        self._waiting_rows -= sum(one.size for one in self._taken)
+        """The oldest, and as many more as fit. What came together stays together."""
+        limits, rows, messages = self._limits, 0, 0
+        while self._waiting:
+            rows += self._waiting[0].rows
+            messages += len(self._waiting[0].messages)
+            if self._taken and (rows > limits.group_max_rows or messages > limits.group_max_messages):
+                return
+            self._taken.append(self._waiting.popleft())
 
     async def _commit_taken(self, until: asyncio.Event, stopping: asyncio.Task[Literal[True]]) -> None:
         failures, perhaps_kept = 0, False
@@ -234,7 +248,6 @@ class Pipeline:
                 await asyncio.wait((stopping,), timeout=max(0.0, (self._down_until_s or 0.0) - self._clock()))
             else:
                 self._down_until_s = None
-                self._taken = []
 
     def _go_down(self, error: LedgerUnavailable, failures: int, perhaps_kept: bool) -> None:
         """Keep the group for the next attempt; give back what certainly was not kept to those who can come again."""
@@ -247,12 +260,16 @@ class Pipeline:
         )
         withdrawn = [one for one in self._waiting if one.withdrawable]
         self._waiting = deque(one for one in self._waiting if not one.withdrawable)
-        self._waiting_rows = sum(one.size for one in self._waiting)
         if not perhaps_kept:
             withdrawn[:0] = [one for one in self._taken if one.withdrawable]
             self._taken = [one for one in self._taken if not one.withdrawable]
         for one in withdrawn:
+            self._done_with(one)
             one.settle(Unavailable(delay_s))
+
+    def _done_with(self, one: Waiting) -> None:
+        self.pending_rows -= one.rows
+        self.pending_bytes -= one.size
 
     def _let_go(self) -> None:
         """Tell those still waiting at the end that nobody will answer."""
@@ -263,58 +280,67 @@ class Pipeline:
         for one in self._waiting:
             if one.withdrawable:
                 one.settle(Unavailable(RETRY_MOST_S))
-        self._taken, self._waiting, self._waiting_rows = [], deque(), 0
+        self._taken, self._waiting = [], deque()
+        self.pending_rows = self.pending_bytes = 0
 
     async def _commit(self, taken: Sequence[Waiting]) -> None:
         started_s = self._clock()
-        receipts = await self._save(taken)
+        messages = list(chain.from_iterable(one.messages for one in taken))
+        receipts = await self._save(messages, side_by_side([one.sheaf for one in taken]))
         now_s = self._clock()
-        self._metrics.committed(receipts, now_s - started_s, [now_s - one.since_s for one in taken])
-        log.info("group committed", extra=_facts(receipts, now_s - started_s))
-        for one, receipt in zip(taken, receipts, strict=True):
-            one.settle(receipt)
+        tally = Tallied.of(receipts)
+        self._metrics.committed(tally, now_s - started_s, [(now_s - one.since_s, len(one.messages)) for one in taken])
+        log.info("group committed", extra={**tally.facts(), "commit_ms": round((now_s - started_s) * 1000, 3)})
+        self._taken = []
+        at = 0
+        for one in taken:
+            self._done_with(one)
+            last = at + len(one.messages)
+            one.settle(receipts[at:last] if len(taken) > 1 else receipts)
+            at = last
 
-    async def _save(self, taken: Sequence[Waiting]) -> list[Receipt]:
+    async def _save(self, messages: Sequence[Received], sheaf: Sheaf) -> Receipts:
         """One commit; or, when a message makes the ledger fail, halves until the bad message stands alone."""
-        messages = [one.received for one in taken]
-        admitted = await self._admit(messages, [one.decoded for one in taken])
+        admitted = await self._admit(messages, sheaf)
         try:
             verdicts = await self._sink.save(Group(messages, admitted.rows, admitted.refusals))
         except LedgerUnavailable:
             raise
         except Exception as error:  # noqa: BLE001  # which errors a message can cause is the ledger's affair; ours ends
-            if len(taken) == 1:
-                return [await self._refuse_whole(taken[0], error)]
-            log.warning("group halved to find what the ledger refuses", extra={"why": str(error), "of": len(taken)})
-            half = len(taken) // 2
-            return await self._save(taken[:half]) + await self._save_rest(taken[half:])
-        return receipts_of(messages, [one.decoded for one in taken], admitted, verdicts)
+            count = len(messages)
+            if count == 1:
+                return await self._refuse_whole(messages[0], error)
+            log.warning("group halved to find what the ledger refuses", extra={"why": str(error), "of": count})
+            half = count // 2
+            first = await self._save(messages[:half], sheaf.part(0, half))
+            return first + await self._save_rest(messages[half:], sheaf.part(half, count))
+        return receipts_of(messages, admitted, verdicts)
 
-    async def _save_rest(self, taken: Sequence[Waiting]) -> list[Receipt]:
+    async def _save_rest(self, messages: Sequence[Received], sheaf: Sheaf) -> Receipts:
         """The second half, after the first was committed: from now on it is not true that nothing was kept."""
         try:
-            return await self._save(taken)
+            return await self._save(messages, sheaf)
         except LedgerUnavailable as error:
             raise LedgerUnavailable(str(error), perhaps_kept=True) from error
 
-    async def _refuse_whole(self, one: Waiting, error: Exception) -> Receipt:
+    async def _refuse_whole(self, received: Received, error: Exception) -> Receipts:
         """Keep a message whose rows the ledger cannot take, as malformed. If even that fails the fault is ours."""
         detail = shown(f"the ledger cannot take it: {type(error).__name__}: {error}") or ""
-        log.error("message refused by the ledger", exc_info=error, extra={"gateway": one.received.gateway})
+        log.error("message refused by the ledger", exc_info=error, extra={"gateway": received.gateway})
         refusal = Refusal(0, None, None, None, None, Code.MALFORMED, detail)
-        await self._sink.save(Group([one.received], _no_rows(), [refusal]))
-        return Receipt(one.received, 0, 0, 0, [refusal])
+        await self._sink.save(Group([received], _no_rows(), [refusal]))
+        return Receipts([received], [(0, 0, 0, 0)], {0: [refusal]})
 
-    async def _admit(self, messages: Sequence[Received], decoded: Sequence[Decoded]) -> Admitted:
+    async def _admit(self, messages: Sequence[Received], sheaf: Sheaf) -> Admitted:
         """Judge by the registry at hand; before a meter is called unknown or foreign, by the newest there is."""
         try:
             registry = await self.registry.current()
-            admitted = admit(messages, decoded, self._shelf_of(registry.version), self._rules)
+            admitted = admit_sheaf(messages, sheaf, self._shelf_of(registry.version), self._rules)
             if admitted.strangers:
                 await self.registry.renewed()
                 newest = await self.registry.current()
                 if newest.version != registry.version:  # whoever read it: this group was judged by an older one
-                    admitted = admit(messages, decoded, self._shelf_of(newest.version), self._rules)
+                    admitted = admit_sheaf(messages, sheaf, self._shelf_of(newest.version), self._rules)
         except Exception as error:
             raise LedgerUnavailable(f"registry: {type(error).__name__}: {error}", perhaps_kept=False) from error
         return admitted
@@ -326,13 +352,8 @@ class Pipeline:
         return self._shelf[1]
 
 
-def receipts_of(
-    messages: Sequence[Received],
-    decoded: Sequence[Decoded],
-    admitted: Admitted,
-    verdicts: npt.NDArray[np.int8],
-) -> list[Receipt]:
-    """One receipt a message from the ledger's verdicts and the refusals before it. Pure."""
+def receipts_of(messages: Sequence[Received], admitted: Admitted, verdicts: npt.NDArray[np.int8]) -> Receipts:
+    """The receipts from the ledger's verdicts and the refusals before it. Pure."""
     rows = admitted.rows
     slots = rows.message.astype(np.int64) * len(Verdict) + verdicts
     counts = np.bincount(slots, minlength=len(messages) * len(Verdict)).reshape(-1, len(Verdict)).tolist()
@@ -340,25 +361,16 @@ def receipts_of(
     for refusal in admitted.refusals:
         refused.setdefault(refusal.message, []).append(refusal)
     for row in np.flatnonzero(verdicts == Verdict.CONFLICT).tolist():
-        refused.setdefault(int(rows.message[row]), []).append(_conflict(decoded, rows, row))
+        refused.setdefault(int(rows.message[row]), []).append(_conflict(admitted, row))
     for found in refused.values():
         found.sort(key=lambda refusal: -1 if refusal.position is None else refusal.position)
-    return [
-        Receipt(
-            message,
-            counts[number][Verdict.STORED],
-            counts[number][Verdict.DUPLICATE],
-            counts[number][Verdict.REVISED],
-            refused.get(number, ()),
-        )
-        for number, message in enumerate(messages)
-    ]
+    return Receipts(messages, counts, refused)
 
 
-def _conflict(decoded: Sequence[Decoded], rows: ReadingBatch, row: int) -> Refusal:
-    message, position = int(rows.message[row]), int(rows.position[row])
-    meter = decoded[message].meters[decoded[message].place_of(position)]
+def _conflict(admitted: Admitted, row: int) -> Refusal:
+    rows, meter = admitted.rows, admitted.meters[row]
     at, value = rfc3339(int(rows.at_us[row])), repr(float(rows.value[row]))
+    message, position = int(rows.message[row]), int(rows.position[row])
     return Refusal(message, position, meter, at, value, Code.CONFLICT, DETAILS[Code.CONFLICT])
 
 
@@ -367,14 +379,3 @@ def _no_rows() -> ReadingBatch:
     return ReadingBatch(
         np.empty(0, np.int64), ints, np.empty(0), np.empty(0, np.int16), ints, ints, np.empty(0, np.bool_)
     )
-
-
-def _facts(receipts: Sequence[Receipt], commit_s: float) -> dict[str, object]:
-    return {
-        "messages": len(receipts),
-        "stored": sum(receipt.stored for receipt in receipts),
-        "duplicate": sum(receipt.duplicate for receipt in receipts),
-        "revised": sum(receipt.revised for receipt in receipts),
-        "rejected": sum(len(receipt.rejected) for receipt in receipts),
-        "commit_ms": round(commit_s * 1000, 3),
-    }

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ingest.batch import Code, ReadingBatch, Received, Refusal
-from ingest.decode import Decoded
+from ingest.decode import Decoded, Sheaf, positions, sheaf_of
 from ingest.registry import MeterEntry, Registry
 from ingest.wire import DETAILS, shown
 
@@ -75,41 +75,48 @@ def _range(meter: MeterEntry) -> tuple[float, float]:
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """The sound rows of a group, all its refusals, and whether a newer registry might have judged otherwise."""
+    """The sound rows of a group, all its refusals, and whether a newer registry might have judged otherwise.
+
+    `meters`: the code of each sound row, as it was sent.
+    """
 
     rows: ReadingBatch
     refusals: Sequence[Refusal]
     strangers: bool
+    meters: Sequence[str]
 
 
 def admit(messages: Sequence[Received], decoded: Sequence[Decoded], shelf: Shelf, rules: Rules) -> Admitted:
+    """`admit_sheaf` for messages that were decoded one by one."""
+    return admit_sheaf(messages, sheaf_of(decoded), shelf, rules)
+
+
+def admit_sheaf(messages: Sequence[Received], sheaf: Sheaf, shelf: Shelf, rules: Rules) -> Admitted:
     """Part the rows of a group that may be stored from those that may not.
 
     The first thing wrong decides: the meter, then the time against the moment of receipt, then the value.
     """
-    sizes = np.array([len(one.meters) for one in decoded], np.int64)
-    rows = _side_by_side(decoded, sizes)
-    slots = _slots(messages, decoded, shelf)
-    verdicts = _judge(messages, sizes, rows, slots, shelf, rules)
-    early = [_of_message(refusal, number) for number, one in enumerate(decoded) for refusal in one.refusals]
+    rows = _rows_of(sheaf)
+    slots = _slots(messages, sheaf, shelf)
+    verdicts = _judge(messages, sheaf.sizes, rows, slots, shelf, rules)
     bad = np.flatnonzero(verdicts)
+    if not len(bad):
+        numbers = shelf.meter[slots] if len(slots) else np.empty(0, np.int32)
+        return Admitted(_numbered(rows, numbers), sheaf.refusals, False, sheaf.meters)
     strangers = bool(np.isin(verdicts[bad], (CODES.index(Code.UNKNOWN_METER), CODES.index(Code.FOREIGN_METER))).any())
-    late = [_refusal(decoded, rows, int(row), CODES[verdicts[row]]) for row in bad]
-    sound = np.flatnonzero(verdicts == 0) if len(bad) else slice(None)
-    known = slots[sound]
-    return Admitted(
-        ReadingBatch(
-            rows.at_us[sound],
-            shelf.meter[known] if len(known) else np.empty(0, np.int32),
-            rows.value[sound],
-            rows.quality[sound],
-            rows.message[sound],
-            rows.position[sound],
-            rows.revise[sound],
-        ),
-        early + late,
-        strangers,
+    late = [_refusal(sheaf, rows, int(row), CODES[verdicts[row]]) for row in bad]
+    sound = np.flatnonzero(verdicts == 0)
+    numbers = shelf.meter[slots[sound]] if len(sound) else np.empty(0, np.int32)
+    kept = ReadingBatch(
+        rows.at_us[sound],
+        numbers,
+        rows.value[sound],
+        rows.quality[sound],
+        rows.message[sound],
+        rows.position[sound],
+        rows.revise[sound],
     )
+    return Admitted(kept, [*sheaf.refusals, *late], strangers, [sheaf.meters[row] for row in sound.tolist()])
 
 
 CODES: Sequence[Code] = (
@@ -122,43 +129,53 @@ CODES: Sequence[Code] = (
 )
 
 
-def _side_by_side(decoded: Sequence[Decoded], sizes: Ints) -> ReadingBatch:
-    """The rows of all messages in one batch; the meters' numbers are not known yet."""
-    total = int(sizes.sum())
-    starts = np.cumsum(sizes) - sizes
-    quality = np.zeros(total, np.int16)
-    position = (np.arange(total) - np.repeat(starts, sizes)).astype(np.int32)
-    for one, start, size in zip(decoded, starts.tolist(), sizes.tolist(), strict=True):
-        if one.quality is not None:
-            quality[start : start + size] = one.quality
-        if one.position is not None:
-            position[start : start + size] = one.position
+def _rows_of(sheaf: Sheaf) -> ReadingBatch:
+    """The rows of all messages; the meters' numbers are not known yet."""
+    total, count = len(sheaf.meters), len(sheaf.sizes)
+    if total == count and min(sheaf.sizes, default=0) == 1:  # the commonest case of all: each message one reading
+        message, revise = np.arange(count, dtype=np.int32), np.array(sheaf.revise, np.bool_)
+        position = np.zeros(total, np.int32)
+    else:
+        sizes = np.array(sheaf.sizes, np.int64)
+        message = np.repeat(np.arange(count, dtype=np.int32), sizes)
+        revise = np.repeat(np.array(sheaf.revise, np.bool_), sizes)
+        position = positions(sheaf.sizes)
     return ReadingBatch(
-        at_us=np.concatenate([one.at_us for one in decoded]) if decoded else np.empty(0, np.int64),
-        meter=np.zeros(total, np.int32),
-        value=np.concatenate([one.value for one in decoded]) if decoded else np.empty(0),
-        quality=quality,
-        message=np.repeat(np.arange(len(decoded), dtype=np.int32), sizes),
-        position=position,
-        revise=np.repeat(np.array([one.revise for one in decoded], np.bool_), sizes),
+        sheaf.at_us,
+        np.zeros(total, np.int32),
+        sheaf.value,
+        np.zeros(total, np.int16) if sheaf.quality is None else sheaf.quality,
+        message,
+        position if sheaf.position is None else sheaf.position,
+        revise,
     )
 
 
-def _slots(messages: Sequence[Received], decoded: Sequence[Decoded], shelf: Shelf) -> Ints:
-    found: list[int] = []
+def _numbered(rows: ReadingBatch, meter: npt.NDArray[np.int32]) -> ReadingBatch:
+    return ReadingBatch(rows.at_us, meter, rows.value, rows.quality, rows.message, rows.position, rows.revise)
+
+
+def _slots(messages: Sequence[Received], sheaf: Sheaf, shelf: Shelf) -> Ints:
     nothing: Mapping[str, int] = {}
-    for message, one in zip(messages, decoded, strict=True):
-        table = shelf.slots.get(message.gateway, nothing)
-        found.extend(map(table.get, one.meters, repeat(UNKNOWN)))
+    tables = [shelf.slots.get(message.gateway, nothing) for message in messages]
+    if len(sheaf.meters) == len(tables) and min(sheaf.sizes, default=0) == 1:
+        found = [table.get(meter, UNKNOWN) for table, meter in zip(tables, sheaf.meters, strict=True)]
+        return np.array(found, np.int64)
+    found = []
+    at = 0
+    for table, size in zip(tables, sheaf.sizes, strict=True):
+        found.extend(map(table.get, sheaf.meters[at : at + size], repeat(UNKNOWN)))
+        at += size
     return np.array(found, np.int64)
 
 
 def _judge(
-    messages: Sequence[Received], sizes: Ints, rows: ReadingBatch, slots: Ints, shelf: Shelf, rules: Rules
+    messages: Sequence[Received], counts: Sequence[int], rows: ReadingBatch, slots: Ints, shelf: Shelf, rules: Rules
 ) -> npt.NDArray[np.int8]:
     """Index into CODES for each row."""
     verdicts = np.zeros(len(slots), np.int8)
     unknown = slots == UNKNOWN
+    sizes = np.array(counts, np.int64)
     if not len(shelf.meter):
         verdicts[:] = CODES.index(Code.UNKNOWN_METER)
         return verdicts
@@ -174,13 +191,11 @@ def _judge(
     return verdicts
 
 
-def _refusal(decoded: Sequence[Decoded], rows: ReadingBatch, row: int, code: Code) -> Refusal:
-    message, position = int(rows.message[row]), int(rows.position[row])
-    one = decoded[message]
+def _refusal(sheaf: Sheaf, rows: ReadingBatch, row: int, code: Code) -> Refusal:
     return Refusal(
-        message,
-        position,
-        shown(one.meters[one.place_of(position)]),
+        int(rows.message[row]),
+        int(rows.position[row]),
+        shown(sheaf.meters[row]),
         rfc3339(int(rows.at_us[row])),
         repr(float(rows.value[row])),
         code,
@@ -191,7 +206,3 @@ def _refusal(decoded: Sequence[Decoded], rows: ReadingBatch, row: int, code: Cod
 def rfc3339(at_us: int) -> str:
     """An instant in UTC, also outside the years Python's dates know."""
     return f"{np.datetime64(at_us, 'us')}Z"
-
-
-def _of_message(refusal: Refusal, message: int) -> Refusal:
-    return Refusal(message, refusal.position, refusal.meter, refusal.at, refusal.value, refusal.code, refusal.detail)

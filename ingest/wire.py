@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Literal, overload
 
 import msgspec
 
@@ -108,6 +108,43 @@ class Message(msgspec.Struct):
 read_message = msgspec.json.Decoder(Message).decode
 
 
+class Columns(msgspec.Struct, forbid_unknown_fields=True):
+    """A `Message` in the form of columns and nothing else: the form most readings come in."""
+
+    v: Literal[1]
+    meters: list[str]
+    t: list[Milliseconds]
+    values: list[float]
+    seq: Annotated[int, msgspec.Meta(ge=0, le=SEQ_MAX)] | None = None
+    revise: bool | None = None
+    q: list[Quality] | None = None
+
+
+class Snapshot(msgspec.Struct, forbid_unknown_fields=True):
+    """A `Message` in the form of one time for many meters and nothing else."""
+
+    v: Literal[1]
+    ts: str
+    vals: dict[str, float]
+    seq: Annotated[int, msgspec.Meta(ge=0, le=SEQ_MAX)] | None = None
+    revise: bool | None = None
+    q: dict[str, Quality] | None = None
+
+
+class Table(msgspec.Struct, forbid_unknown_fields=True):
+    """A `Message` in the form of rows and nothing else."""
+
+    v: Literal[1]
+    rows: list[Row]
+    seq: Annotated[int, msgspec.Meta(ge=0, le=SEQ_MAX)] | None = None
+    revise: bool | None = None
+
+
+read_columns = msgspec.json.Decoder(Columns).decode
+read_snapshot = msgspec.json.Decoder(Snapshot).decode
+read_table = msgspec.json.Decoder(Table).decode
+
+
 class Status(msgspec.Struct):
     """What a gateway, or its last will, says of itself."""
 
@@ -142,6 +179,60 @@ class Receipt:
         if len(self.rejected) > RECEIPT_REFUSALS_MAX:
             answer["rejected_more"] = len(self.rejected) - RECEIPT_REFUSALS_MAX
         return msgspec.json.encode(answer)
+
+
+class Receipts(Sequence[Receipt]):
+    """The answers to messages that came in together, in their order.
+
+    counts: of each message how many of its readings were stored, duplicates, revised and conflicts. refused: the
+    refusals of the few messages that have any, by their place.
+    """
+
+    __slots__ = ("counts", "messages", "refused")
+
+    def __init__(
+        self,
+        messages: Sequence[Received],
+        counts: Sequence[Sequence[int]],
+        refused: Mapping[int, Sequence[Refusal]],
+    ) -> None:
+        self.messages = messages
+        self.counts = counts
+        self.refused = refused
+
+    def __len__(self) -> int:
+        return len(self.messages)
+
+    @overload
+    def __getitem__(self, place: int) -> Receipt: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Receipts: ...
+
+    def __getitem__(self, place: int | slice) -> Receipt | Receipts:
+        if isinstance(place, slice):
+            first, last, _ = place.indices(len(self))
+            refused = {at - first: found for at, found in self.refused.items() if first <= at < last}
+            return Receipts(self.messages[first:last], self.counts[first:last], refused)
+        if place < 0 or place >= len(self):
+            raise IndexError(place)
+        stored, duplicate, revised = self.counts[place][:3]
+        return Receipt(self.messages[place], stored, duplicate, revised, self.refused.get(place, ()))
+
+    def __add__(self, other: Receipts) -> Receipts:
+        later = {len(self) + at: found for at, found in other.refused.items()}
+        return Receipts([*self.messages, *other.messages], [*self.counts, *other.counts], {**self.refused, **later})
+
+    def encoded(self) -> list[bytes]:
+        """Each receipt as it is sent. The plain ones are put together from their numbers, as `encode` would."""
+        refused = self.refused
+        return [
+            self[place].encode()
+            if place in refused
+            else b'{"seq":%s,"stored":%d,"duplicate":%d,"revised":%d,"rejected":[]}'
+            % (b"null" if message.seq is None else b"%d" % message.seq, counts[0], counts[1], counts[2])
+            for place, (message, counts) in enumerate(zip(self.messages, self.counts, strict=True))
+        ]
 
 
 def _spelled(refusal: Refusal) -> dict[str, object]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Protocol
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -57,7 +58,10 @@ def a_group(
         position=np.array([position for _, position, _ in rows], np.int32),
         revise=np.full(len(rows), revise),
     )
-    sent = [replace(received(f"message {number} {one} {revise}"), seq=seq) for number, one in enumerate(messages)]
+    sent = [
+        msgspec.structs.replace(received(f"message {number} {one} {revise}"), seq=seq)
+        for number, one in enumerate(messages)
+    ]
     return Group(sent, batch, refusals)
 
 
@@ -143,7 +147,9 @@ class SinkContract:
 
     async def test_a_group_is_judged_in_order_of_arrival(self, ledger: ContractLedger) -> None:
         group = a_group([], [], [], [])
-        numbered = [replace(one, seq=seq) for one, seq in zip(group.messages, (3, 4, 7, 6), strict=True)]
+        numbered = [
+            msgspec.structs.replace(one, seq=seq) for one, seq in zip(group.messages, (3, 4, 7, 6), strict=True)
+        ]
         await ledger.sink.save(replace(group, messages=numbered))
         assert await ledger.gaps("gw-1") == [(5, 5)]
         assert await ledger.last_seq("gw-1") == 7

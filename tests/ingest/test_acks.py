@@ -20,6 +20,15 @@ def test_one_settled_early_waits_for_those_before_it() -> None:
     assert len(line) == 0
 
 
+def test_messages_that_came_together_leave_together() -> None:
+    line = AckLine()
+    first, second = line.arrived(7, 8, 9), line.arrived(10)
+    line.settle(second)
+    assert (line.ready(), len(line)) == ([], 4)
+    line.settle(first)
+    assert (line.ready(), len(line)) == ([7, 8, 9, 10], 0)
+
+
 def test_what_came_by_an_old_connection_is_never_acknowledged() -> None:
     line = AckLine()
     old = line.arrived(7)
@@ -48,7 +57,7 @@ def test_whatever_happens_the_order_is_kept(steps: list[str | int]) -> None:
             sent += [(line.generation, packet_id) for packet_id in line.ready()]
         elif isinstance(step, int) and tickets:
             line.settle(tickets[step % len(tickets)])
-    arrived = [(ticket.generation, ticket.packet_id) for ticket in tickets]
+    arrived = [(ticket.generation, ticket.packet_ids[0]) for ticket in tickets]
     assert sent == sorted(set(sent)), "in order, and none twice"
     assert set(sent) <= {place for place, ticket in zip(arrived, tickets, strict=True) if ticket.settled}
     for generation in range(line.generation + 1):

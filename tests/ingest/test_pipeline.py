@@ -16,7 +16,7 @@ from ingest.decode import decode
 from ingest.metrics import IngestMetrics
 from ingest.pipeline import Full, LedgerUnavailable, Limits, Outcome, Pipeline, Unavailable, Undecided
 from ingest.registry import RegistryView
-from ingest.wire import RECEIPT_REFUSALS_MAX, Receipt
+from ingest.wire import RECEIPT_REFUSALS_MAX, Receipt, Receipts
 from tests.ingest.fakes import FakeLedger, FakeRegistry, a_registry, codes_of, counted, digest, metrics
 from tests.ingest.messages import T0, as_columns, as_rows, minutes_after, received
 from tests.wait import soon
@@ -31,10 +31,13 @@ class Running:
     pipeline: Pipeline
     measured: IngestMetrics
     stop: asyncio.Event = field(default_factory=asyncio.Event)
-    answers: list[Outcome] = field(default_factory=list)
+    answers: list[Receipt | Outcome] = field(default_factory=list)
 
-    def put(self, received: Received) -> None:
-        self.pipeline.put(received, self.answers.append)
+    def put(self, *messages: Received) -> None:
+        self.pipeline.put(messages, self.answered)
+
+    def answered(self, outcome: Outcome) -> None:
+        self.answers += outcome if isinstance(outcome, Receipts) else [outcome]
 
     @property
     def receipts(self) -> list[Receipt]:

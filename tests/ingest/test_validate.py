@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from ingest.batch import group_size
 from ingest.decode import decode
 from ingest.validate import Admitted, Rules, Shelf, admit
 from tests.ingest.fakes import NOW_US, FakeRegistry, a_registry, codes_of
@@ -98,20 +97,3 @@ def test_refusals_of_decode_and_of_validate_keep_their_places() -> None:
     assert outcome.refusals[1].meter == "E999"
     assert outcome.refusals[1].at == "2026-11-23T01:15:00.000000Z"
     assert outcome.rows.position.tolist() == [2]
-
-
-@pytest.mark.parametrize(
-    ("rows", "taken"),
-    [
-        ([5], 1),
-        ([500], 1),
-        ([5, 5], 2),
-        ([50, 50, 1], 2),
-        ([60, 50], 1),
-        ([500, 1], 1),
-        ([1] * 20, 10),
-        ([0] * 9, 9),
-    ],
-)
-def test_a_group_ends_before_it_is_too_large(rows: list[int], taken: int) -> None:
-    assert group_size(rows, max_rows=100, max_messages=10) == taken
