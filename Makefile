@@ -8,12 +8,13 @@ VENV := .venv
 READY := $(VENV)/ready
 BIN := $(VENV)/bin
 
-.PHONY: help demo test bench check format lock clean
+.PHONY: help demo test bench soak check format lock clean
 
 help:
 	@echo 'make demo    a running city on this machine (options in ARGS="…"; Ctrl-C stops it)'
 	@echo 'make test    every check and every test, on a real database and a real broker'
 	@echo 'make bench   what the product costs beside plain COPY or a peer (ONLY=ingest, rollup, peers, …; options in ARGS="…")'
+	@echo 'make soak    seeded runs of kills, cuts and faults, an hour at most (ONLY=ingest; options in ARGS="…")'
 	@echo 'make check   format, lint, types, arrows'
 
 $(READY): requirements/dev.txt pyproject.toml
@@ -33,6 +34,9 @@ test: check
 
 bench: $(READY)
 	$(BIN)/python -m tests.bench $(ONLY) $(ARGS)
+
+soak: $(READY)
+	$(BIN)/python -m tests.soak $(or $(ONLY),ingest) $(ARGS)
 
 check: $(READY)
 	$(BIN)/ruff format --check .

@@ -68,6 +68,11 @@ class Service:
         assert self._process is not None
         return self._process.pid
 
+    def resident_kb(self) -> int:
+        """Memory the process holds now, in kB."""
+        status = Path(f"/proc/{self.pid}/status").read_text(encoding="utf-8")
+        return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS:"))
+
     def kill(self) -> None:
         """kill -9: no handler runs, nothing is flushed."""
         assert self._process is not None

@@ -22,6 +22,7 @@ from tests.e2e.a_plant import Plant, running_plant
 from tests.faults.counting import Account, CountingGateway, account, gateways_on
 from tests.faults.proxy import Proxy
 
+DOORS = ("http", "broker")
 DATABASE_TIMEOUT_S = "3"
 
 

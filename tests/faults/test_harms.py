@@ -10,9 +10,8 @@ import pytest
 
 from tests.faults.counting import CountingGateway, goes_on
 from tests.faults.harm import HARMS
-from tests.faults.site import Site, site
+from tests.faults.site import DOORS, Site, site
 
-DOORS = ("http", "broker")
 MORE = 5
 """Messages each gateway gets its receipts for between two harms, so that they fall into the middle of the work."""
 
