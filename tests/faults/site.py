@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import secrets
 import shutil
+import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -48,6 +50,35 @@ class Site:
     def sql(self, statement: str) -> None:
         """One statement as the database's owner, past the proxy."""
         asyncio.run(_execute(self.database_url, statement))
+
+    def publish(self, gateway: CountingGateway, body: bytes) -> None:
+        """A body as it stands, by the broker, under the gateway's name; returns when the broker has it."""
+        program, broker = self.stack.mosquitto_pub(), urlsplit(self.broker_url)
+        assert program is not None
+        secret = self.plant.secrets[gateway.gateway]
+        subprocess.run(
+            [
+                *(
+                    str(program),
+                    "-h",
+                    broker.hostname or "",
+                    "-p",
+                    str(broker.port),
+                    "-q",
+                    "1",
+                    "-i",
+                    f"{gateway.gateway}",
+                ),
+                *("-u", gateway.gateway, "-P", secret, "-t", f"energy/v1/{gateway.gateway}/data"),
+                *(("-s",) if body else ("-n",)),
+            ],
+            input=body,
+            check=True,
+            timeout=30,
+        )
+
+    def now_ms(self) -> int:
+        return time.time_ns() // 1_000_000
 
     def restart(self) -> None:
         self.plant.service.start()
