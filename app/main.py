@@ -22,6 +22,7 @@ from prometheus_client import REGISTRY
 
 from app.api.application import create_api
 from app.api.deps import ApiDeps, Health
+from app.api.protocol import StrictProtocol
 from app.rollup.worker import RollupWorker
 from app.settings import PREFIX, Settings
 from app.store.database import Database, open_database
@@ -160,6 +161,7 @@ class Service:
         """The HTTP server, until it is told to stop by the same signals as we are."""
         config = uvicorn.Config(
             self._application(),
+            http=StrictProtocol,
             lifespan="off",
             log_config=None,
             access_log=False,

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api import energy_routes, factor_routes, health_routes, ledger_routes, problems, registry_routes
 from app.api.answers import CSV_TYPE, XLSX_TYPE
 from app.api.deps import ApiDeps
 from app.api.schemas import ProblemOut
+from app.store.scope import NOTHING, ask_as
 from ingest.http import OPENAPI_PATH, PATH, Hearing
 
 PREFIX = "/api/v1"
@@ -29,42 +32,67 @@ DESCRIPTION = (
 )
 ROUTERS = (registry_routes.router, energy_routes.router, factor_routes.router, ledger_routes.router)
 BODYLESS = ("GET", "HEAD", "OPTIONS", "DELETE")
+HEADERS_MAX_BYTES = 32 << 10
+"""Twice what common proxies let through."""
 
 
 def create_api(deps: ApiDeps | None, *, only_health: bool = False) -> FastAPI:
     """The application. Without dependencies it can only describe itself; `only_health` is for a process without it."""
-    app = FastAPI(title=TITLE, version=VERSION, description=DESCRIPTION, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title=TITLE, version=VERSION, description=DESCRIPTION, docs_url=None, redoc_url=None, redirect_slashes=False
+    )
     app.state.deps = deps
     problems.install(app)
     app.include_router(health_routes.router)
     for router in () if only_health else ROUTERS:
         app.include_router(router, prefix=PREFIX)
-    app.middleware("http")(_frame(deps.body_max_bytes if deps else 0))
+    app.add_middleware(Frame, body_max_bytes=deps.body_max_bytes if deps else 0)
     app.openapi = lambda: document(app)  # type: ignore[method-assign]  # FastAPI's documented way
     return app
 
 
-def _frame(
-    body_max_bytes: int,
-) -> Callable[[Request, Callable[[Request], Awaitable[Response]]], Awaitable[Response]]:
-    """Around every request: an id, and no body larger than is read into memory."""
+class Frame:
+    """Around every request: an id, headers of a bearable size, and no body larger than is read into memory."""
 
-    async def frame(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+    def __init__(self, app: ASGIApp, *, body_max_bytes: int) -> None:
+        self._app = app
+        self._body_max_bytes = body_max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope, receive)
         request.state.request_id = str(uuid.uuid4())
-        if request.method not in BODYLESS and not _fits(request, body_max_bytes):
-            await Hearing(request.receive).out()
-            return problems.of_status(
-                request, 413, f"A body may hold {body_max_bytes} bytes and has to say its length."
-            )
+        ask_as(NOTHING)  # a request that waited behind another on one connection inherits that one's context
+        framed = partial(_send_framed, send, request.state.request_id)
+        refusal = self._refusal(request)
+        if refusal is None:
+            await self._app(scope, receive, framed)
+            return
+        await Hearing(receive).out()
+        await refusal(scope, receive, framed)
+
+    def _refusal(self, request: Request) -> Response | None:
+        headers_bytes = sum(len(name) + len(value) for name, value in request.scope["headers"])
+        if headers_bytes > HEADERS_MAX_BYTES:
+            said = f"The headers hold {headers_bytes} bytes; at most {HEADERS_MAX_BYTES} are taken."
+            return problems.of_status(request, 431, said)
+        if request.method not in BODYLESS and not _fits(request, self._body_max_bytes):
+            said = f"A body may hold {self._body_max_bytes} bytes and has to say its length."
+            return problems.of_status(request, 413, said)
         if "\x00" in request.scope["path"]:
             return problems.of_status(request, 404, "The path holds a zero byte: nothing has such a name.")
-        response = await call_next(request)
-        response.headers["X-Request-Id"] = request.state.request_id
-        response.headers.setdefault("Cache-Control", "no-store")
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        return response
+        return None
 
-    return frame
+
+async def _send_framed(send: Send, request_id: str, message: Message) -> None:
+    if message["type"] == "http.response.start":
+        headers = MutableHeaders(scope=message)
+        headers["X-Request-Id"] = request_id
+        headers.setdefault("Cache-Control", "no-store")
+        headers["X-Content-Type-Options"] = "nosniff"
+    await send(message)
 
 
 def _fits(request: Request, body_max_bytes: int) -> bool:
@@ -104,7 +132,7 @@ def _declare_problems(path: str, operation: dict[str, Any]) -> None:
     if "{" in path:
         told["404"] = "Not there, or not for this token"
     if "requestBody" in operation:
-        told["400"] = "The body cannot be read"
+        told |= {"400": "The body cannot be read", "415": "The body is no JSON"}
     if "requestBody" in operation or operation["operationId"] in ("listAudit", "rotateGatewaySecret"):
         told |= {"403": "This token may only read", "409": "It exists already", "413": "The body is too large"}
     _declare_forms(operation)

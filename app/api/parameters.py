@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 from fastapi import Request
 from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
 
 from app.api.deps import Deps
 from app.api.problems import BadQuery
@@ -25,6 +26,7 @@ async def known_parameters(request: Request, deps: Deps) -> None:
     route = request.scope.get("route")
     if not isinstance(route, APIRoute):
         return
+    _body_is_json(request, route)
     known = sorted(field.alias for field in route.dependant.query_params)
     for name, value in request.query_params.items():
         if name == ZONE_PARAMETER and value == deps.calendar.zone.key:
@@ -33,6 +35,14 @@ async def known_parameters(request: Request, deps: Deps) -> None:
             raise BadQuery(name, f"local days and months are those of {deps.calendar.zone.key} here")
         if name not in known:
             raise BadQuery(name[:100], f"is no parameter here; known are: {', '.join(known) or 'none'}")
+
+
+def _body_is_json(request: Request, route: APIRoute) -> None:
+    kind = request.headers.get("content-type", "nothing named").split(";")[0].strip().lower()
+    empty = request.headers.get("content-length", "0") == "0" and "transfer-encoding" not in request.headers
+    if route.body_field is None or empty or kind == "application/json" or kind.endswith("+json"):
+        return
+    raise HTTPException(415, f"The body has to be application/json; this one is {kind[:100]}.")
 
 
 def bound_us(text: str, zone: ZoneInfo) -> int:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -17,6 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
+from app.api.chinese import fault_in_chinese, in_chinese
 from app.store.access import ScopeUnknown
 from app.store.co2_sets import DatasetUnknown
 from app.store.coefficients import FactorsOverlap
@@ -82,8 +84,12 @@ STATUS_CODES: Mapping[int, tuple[str, str, str]] = {
     406: ("not-acceptable", "No such format", "不支持的格式"),
     413: ("body-too-large", "The body is too large", "请求体过大"),
     415: ("unsupported-media-type", "This kind of body is not taken", "不支持的请求体类型"),
+    431: ("headers-too-large", "The headers are too large", "请求头过大"),
     503: ("database-unavailable", "The database cannot be reached", "数据库不可用"),
 }
+NO_REQUEST = (400, "malformed-request", "No HTTP request", "不是 HTTP 请求")
+INVALID = (422, "invalid", "The request does not fit the document", "请求内容有误")
+OURS = (500, "internal", "A fault of the service", "服务内部错误")
 DATABASE_GONE = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.CannotConnectNowError)
 
 
@@ -98,17 +104,19 @@ def problem(
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
     """One problem document. `instance` is the request's id, the same as in the log."""
+    chinese = wants_chinese(request)
     body: dict[str, Any] = {
         "type": TYPE_ROOT + code,
         "title": title,
         "status": status,
         "code": code,
-        "detail": detail,
+        "detail": (in_chinese(detail) or detail) if chinese else detail,
         "instance": instance_of(request),
     }
     if errors is not None:
         body["errors"] = list(errors)
-    return JSONResponse(body, status, dict(headers or {}), MEDIA_TYPE)
+    tongue = {"Content-Language": "zh-CN" if chinese else "en", "Vary": "Accept-Language"}
+    return JSONResponse(body, status, {**(headers or {}), **tongue}, MEDIA_TYPE)
 
 
 def instance_of(request: Request) -> str:
@@ -123,10 +131,25 @@ def of_status(request: Request, status: int, detail: str, *, headers: Mapping[st
 
 
 def wants_chinese(request: Request) -> bool:
-    """Whether Chinese stands before English in what the caller accepts; who accepts nothing by name gets English."""
-    accepted = [part.split(";")[0].strip().lower() for part in request.headers.get("accept-language", "en").split(",")]
-    first = next((word for word in accepted if word.startswith(("zh", "en"))), "en")
-    return first.startswith("zh")
+    """Whether the caller would rather have Chinese than English; who accepts neither by name gets English."""
+    weights = {"zh": 0.0, "en": 0.0}
+    for part in request.headers.get("accept-language", "").split(","):
+        tag, _, parameters = part.strip().lower().partition(";")
+        tongue = tag.split("-")[0]
+        if tongue in weights:
+            weights[tongue] = max(weights[tongue], _weight(parameters))
+    return weights["zh"] > weights["en"] or (weights["zh"] == weights["en"] > 0 and _first_is_chinese(request))
+
+
+def _weight(parameters: str) -> float:
+    """The weight a language is given (RFC 9110, 12.4.2): from 0 to 1, and 1 where none is given."""
+    found = re.fullmatch(r"\s*q\s*=\s*([01](?:\.\d{0,3})?)\s*", parameters)
+    return min(float(found[1]), 1.0) if found else 1.0
+
+
+def _first_is_chinese(request: Request) -> bool:
+    header = request.headers["accept-language"].lower()
+    return header.find("zh") < header.find("en")
 
 
 def install(app: FastAPI) -> None:
@@ -147,14 +170,14 @@ async def _known(request: Request, error: Exception) -> Response:
     if status == 503:
         headers = {"Retry-After": "5"}
     title = title_zh if wants_chinese(request) else title
-    errors = [_pointed(error, code)] if isinstance(error, AT_ONE_FIELD) else None
+    errors = [_pointed(error, code, wants_chinese(request))] if isinstance(error, AT_ONE_FIELD) else None
     return problem(request, status, code, title, str(error) or title, errors=errors, headers=headers)
 
 
 AT_ONE_FIELD = (WrongField, WrongCreditCode, UnitMismatch, NameReserved)
 
 
-def _pointed(error: Exception, code: str) -> Mapping[str, Any]:
+def _pointed(error: Exception, code: str, chinese: bool) -> Mapping[str, Any]:
     """Where in the body the fault is, in the shape validation errors have."""
     match error:
         case WrongField():
@@ -165,22 +188,28 @@ def _pointed(error: Exception, code: str) -> Mapping[str, Any]:
             field, why = "id", str(error)
         case _:
             field, why = "unit", str(error)
-    return {"pointer": f"/body/{field}", "code": code, "detail": why}
+    return {"pointer": f"/body/{field}", "code": code, "detail": (in_chinese(why) or why) if chinese else why}
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError), "registered for it"
+    chinese = wants_chinese(request)
     errors = [
         {
             "pointer": "/" + "/".join(map(_step, found["loc"])),
             "code": found["type"],
-            "detail": found["msg"],
+            "detail": _fault(found, chinese),
         }
         for found in error.errors()
     ]
-    title = "请求内容有误" if wants_chinese(request) else "The request does not fit the document"
+    status, code, title, title_zh = INVALID
     detail = "; ".join(f"{found['pointer']}: {found['detail']}" for found in errors[:5])
-    return problem(request, 422, "invalid", title, detail, errors=errors)
+    return problem(request, status, code, title_zh if chinese else title, detail, errors=errors)
+
+
+def _fault(found: Mapping[str, Any], chinese: bool) -> str:
+    said: str = found["msg"]
+    return fault_in_chinese(found["type"], found.get("ctx", {}), said) if chinese else said
 
 
 def _step(part: object) -> str:
@@ -190,9 +219,18 @@ def _step(part: object) -> str:
 
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException), "registered for it"
-    said = error.detail if error.detail and error.detail != HTTPStatus(error.status_code).phrase else ""
-    detail = said or f"{request.method} {request.url.path}"
-    return of_status(request, error.status_code, detail, headers=error.headers)
+    return of_status(request, error.status_code, _said(request, error), headers=error.headers)
+
+
+def _said(request: Request, error: HTTPException) -> str:
+    """What the framework says of its own is a bare phrase; ours are sentences."""
+    if error.detail and error.detail != HTTPStatus(error.status_code).phrase:
+        return "The body cannot be read as JSON." if "parsing the body" in error.detail else error.detail
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        return f"{request.method} cannot be used on {request.url.path}."
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        return f"{request.method} {request.url.path} is not there."
+    return "The request could not be carried out."
 
 
 async def _database_gone(request: Request, error: Exception) -> Response:
@@ -213,5 +251,12 @@ async def _ours(request: Request, error: Exception) -> Response:
     """A fault of ours: told to the log, not to the caller."""
     facts = {"instance": instance_of(request), "path": request.url.path, "method": request.method}
     log.error("request failed", exc_info=error, extra=facts)
-    title = "服务内部错误" if wants_chinese(request) else "A fault of the service"
-    return problem(request, 500, "internal", title, "It is in the service's log under this instance.")
+    status, code, title, title_zh = OURS
+    title = title_zh if wants_chinese(request) else title
+    return problem(request, status, code, title, "It is in the service's log under this instance.")
+
+
+def every_problem() -> set[tuple[int, str, str, str]]:
+    """Every (status, code, title, Chinese title) an answer of the API may have: what `docs/problems.md` lists."""
+    of_statuses = {(status, code, title, zh) for status, (code, title, zh) in STATUS_CODES.items()}
+    return {*PROBLEMS.values(), *of_statuses, INVALID, OURS, NO_REQUEST}

@@ -1,0 +1,162 @@
+"""What errors say, in Chinese. Sentences stay in English where they are raised and are found here by their shape.
+
+A placeholder `{}` stands for whatever a sentence holds there, in order; nouns among them are translated too. A test
+reads every raise of the code and fails when a sentence has no line here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+NOUNS: Mapping[str, str] = {
+    "account": "账户",
+    "alert": "预警",
+    "benchmark": "能效标杆",
+    "budget": "预算",
+    "carrier": "能源品种",
+    "enterprise": "用能单位",
+    "exchange": "换表记录",
+    "factor": "折算系数",
+    "gateway": "网关",
+    "job": "任务",
+    "line": "生产线",
+    "meter": "计量器具",
+    "none": "无",
+    "region": "行政区",
+    "silence": "静默",
+    "token": "令牌",
+    "webhook": "回调",
+}
+SENTENCES: Mapping[str, str] = {
+    # who asks
+    "send a token as Authorization: Bearer …": "请以 Authorization: Bearer … 发送令牌",
+    "the token is unknown, expired or revoked": "令牌不存在、已过期或已吊销",
+    "the role {} may only read; registry changes need an admin token": "角色 {} 只能读取；修改须用管理员令牌",
+    # what is there
+    "no {} {}": "没有{} {}",
+    "there is no {} {}": "没有{} {}",
+    "{} {} exists already": "{} {} 已存在",
+    "no enterprise {}": "没有用能单位 {}",
+    "{} is no gateway of this enterprise": "{} 不是该用能单位的网关",
+    "{} is no carrier; GET /api/v1/carriers lists them": "没有能源品种 {}；见 GET /api/v1/carriers",
+    "scope {} is unknown; for the role {} it is {}": "没有范围 {}；角色 {} 的范围应为 {}",
+    "{} is the service's own name at the broker": "{} 是本服务在消息服务中的名称",
+    # parameters and bodies
+    "it should be later than from; the range is [from, to)": "应晚于 from；区间为 [from, to)",
+    "the cursor belongs to another list": "游标属于另一列表",
+    "the cursor cannot be read; take `next` of the answer before as it is": "无法解析游标；请原样使用上一页的 next",
+    "local days and months are those of {} here": "此处的日、月按 {} 时区",
+    "is no parameter here; known are: {}": "不是此处的参数；可用参数：{}",
+    "a cell of XLSX holds {} characters, one here {}; ask for csv": (
+        "XLSX 单元格最多 {} 个字符，此处有 {} 个；请改用 csv"
+    ),
+    "{} buckets asked for, at most {} are answered": "请求了 {} 个时段，最多返回 {} 个",
+    "a time of day needs an offset, such as +08:00 or Z": "带时刻的时间须有时区偏移，如 +08:00 或 Z",
+    "not an RFC 3339 time, nor a year, a month or a day such as 2026-11-23": (
+        "不是 RFC 3339 时间，也不是年、月或日（如 2026-11-23）"
+    ),
+    "the year must be from {} to {}": "年份须在 {} 至 {} 之间",
+    "credit code {}: {}": "统一社会信用代码 {}：{}",
+    "it has {} characters and should have {}": "有 {} 个字符，应为 {} 个",
+    "{} cannot be in it; allowed are digits and capitals without I O S V Z": (
+        "不得含 {}；只允许数字和除 I O S V Z 外的大写字母"
+    ),
+    "the check character is {} and should be {}": "校验码为 {}，应为 {}",
+    "no way from unit {} to {}; accepted: {}": "单位 {} 无法换算为 {}；可用单位：{}",
+    "A body may hold {} bytes and has to say its length.": "请求体最多 {} 字节，且须声明长度。",
+    "The path holds a zero byte: nothing has such a name.": "路径含零字节：不存在这样的名称。",
+    "The headers hold {} bytes; at most {} are taken.": "请求头共 {} 字节，最多 {} 字节。",
+    "The body has to be application/json; this one is {}.": "请求体须为 application/json，此处为 {}。",
+    # ourselves
+    "the broker did not answer {} in time": "消息服务未及时应答 {}",
+    "the broker did not answer in time": "消息服务未及时应答",
+    "not connected to the broker": "未连接消息服务",
+    "the broker closed the connection": "消息服务关闭了连接",
+    "the connection to the broker was lost": "与消息服务的连接已中断",
+    "the broker refuses the message: {}": "消息服务拒绝该消息：{}",
+    "the connection was closed at once": "连接随即被关闭",
+    "Try again in a moment.": "请稍后再试。",
+    "It is in the service's log under this instance.": "详情见服务日志中的该 instance。",
+    "{} {} is not there.": "{} {} 不存在。",
+    "{} cannot be used on {}.": "{} 不能用于 {}。",
+    "The body cannot be read as JSON.": "请求体不是可读的 JSON。",
+    "The request could not be carried out.": "请求无法执行。",
+}
+FAULTS: Mapping[str, str] = {
+    "missing": "缺少该字段",
+    "extra_forbidden": "没有此字段",
+    "json_invalid": "不是有效的 JSON",
+    "string_type": "应为文本",
+    "string_too_short": "至少 {min_length} 个字符",
+    "string_too_long": "最多 {max_length} 个字符",
+    "string_pattern_mismatch": "须符合 {pattern}",
+    "string_unicode": "不是有效的 Unicode 文本",
+    "int_type": "应为整数",
+    "int_parsing": "应为整数",
+    "int_parsing_size": "整数过大",
+    "int_from_float": "应为整数，不得有小数",
+    "float_type": "应为数字",
+    "float_parsing": "应为数字",
+    "finite_number": "应为有限的数字",
+    "decimal_type": "应为数字",
+    "decimal_parsing": "应为数字",
+    "decimal_max_digits": "最多 {max_digits} 位数字",
+    "decimal_max_places": "最多 {decimal_places} 位小数",
+    "decimal_whole_digits": "整数部分最多 {whole_digits} 位",
+    "bool_type": "应为 true 或 false",
+    "bool_parsing": "应为 true 或 false",
+    "greater_than": "应大于 {gt}",
+    "greater_than_equal": "应不小于 {ge}",
+    "less_than": "应小于 {lt}",
+    "less_than_equal": "应不大于 {le}",
+    "multiple_of": "应为 {multiple_of} 的倍数",
+    "literal_error": "应为 {expected} 之一",
+    "enum": "应为 {expected} 之一",
+    "list_type": "应为列表",
+    "dict_type": "应为对象",
+    "model_type": "应为对象",
+    "model_attributes_type": "应为对象",
+    "too_short": "至少 {min_length} 项",
+    "too_long": "最多 {max_length} 项",
+    "date_type": "应为日期",
+    "date_parsing": "应为日期，如 2026-11-23",
+    "date_from_datetime_parsing": "应为日期，如 2026-11-23",
+    "date_from_datetime_inexact": "应为日期，不得带时刻",
+    "datetime_type": "应为时间",
+    "datetime_parsing": "应为 RFC 3339 时间",
+    "datetime_from_date_parsing": "应为 RFC 3339 时间",
+    "timezone_aware": "时间须有时区偏移",
+    "none_required": "应为空",
+    "url_parsing": "应为网址",
+    "url_scheme": "网址须以 {expected_schemes} 开头",
+}
+"""By pydantic's own names of faults."""
+
+
+def _shape(sentence: str) -> re.Pattern[str]:
+    return re.compile("(.+?)".join(map(re.escape, sentence.split("{}"))), re.DOTALL)
+
+
+SHAPES = [(_shape(sentence), chinese) for sentence, chinese in sorted(SENTENCES.items(), key=lambda it: -len(it[0]))]
+
+
+def in_chinese(sentence: str) -> str | None:
+    """The sentence in Chinese, or None when it is not known. A field's name in front stays as it is."""
+    for shape, chinese in SHAPES:
+        if (found := shape.fullmatch(sentence)) is not None:
+            return chinese.format(*(NOUNS.get(part) or in_chinese(part) or part for part in found.groups()))
+    field, colon, rest = sentence.partition(": ")
+    said = in_chinese(rest) if colon else None
+    return None if said is None else f"{field}：{said}"
+
+
+def fault_in_chinese(kind: str, facts: Mapping[str, Any], otherwise: str) -> str:
+    """What validation found, by pydantic's name of it; ours are sentences of our own."""
+    if kind not in FAULTS:
+        return in_chinese(otherwise.removeprefix("Value error, ")) or f"取值有误（{otherwise}）"
+    try:
+        return FAULTS[kind].format(**facts)
+    except KeyError:
+        return f"取值有误（{otherwise}）"
