@@ -34,6 +34,25 @@ SENTENCES: Mapping[str, str] = {
     "send a token as Authorization: Bearer …": "请以 Authorization: Bearer … 发送令牌",
     "the token is unknown, expired or revoked": "令牌不存在、已过期或已吊销",
     "the role {} may only read; registry changes need an admin token": "角色 {} 只能读取；修改须用管理员令牌",
+    "the role {} may only read; this needs a supervisor's or an admin's token": (
+        "角色 {} 只能读取；此操作须用监管人员或管理员的令牌"
+    ),
+    # factors
+    "a factor of {} reaches beyond this token's scope {}": "{} 的系数超出该令牌的范围 {}",
+    (
+        "factor {} of {} holds from {} {}; end that one first, choose other dates, or send ends_previous to end an open "
+        "one on the day this begins"
+    ): "{1} 的系数 {0} 自 {2} 起有效（{3}）；请先终止它、改选日期，或发送 ends_previous 使其在新系数生效日终止",
+    "{} is of the reference tables; change it or enter one that goes before it": "{} 属于参考表；请录入优先于它的系数",
+    "a factor belongs to an enterprise or to a region, not to both": "系数只能属于用能单位或行政区之一",
+    "only CO2 factors belong to a data set": "只有二氧化碳排放因子属于数据集",
+    "only coal equivalents have a basis": "只有折标准煤系数分当量值与等价值",
+    "it should be later than valid_from: it is the first day on which it holds no more": (
+        "应晚于 valid_from：它是不再有效的第一天"
+    ),
+    "send either the value or the heating value it is made of": "系数值与热值只能发送其一",
+    "electricity has no heating value; send its value": "电力没有热值；请发送系数值",
+    "a factor of this kind is made of {}, no more and no less": "此类系数由 {} 得出，不多不少",
     # what is there
     "no {} {}": "没有{} {}",
     "there is no {} {}": "没有{} {}",

@@ -81,7 +81,7 @@ def test_no_translation_loses_or_invents_what_a_sentence_holds() -> None:
     from app.api.chinese import SENTENCES
 
     for said, chinese in SENTENCES.items():
-        assert said.count("{}") == chinese.count("{}"), said
+        assert said.count("{}") == len(re.findall(r"\{\d?\}", chinese)), said
         assert not chinese.isascii()
     assert not any(words.isascii() for words in FAULTS.values())
 
