@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 import msgspec
 
-from tests.bench.city import GATEWAYS, METERS, METERS_PER_GATEWAY, MINUTE_US, body, secret
+from tests.bench import caller
+from tests.bench.city import METERS, METERS_PER_GATEWAY, MINUTE_US
 from tests.bench.figures import Sheet, p99
 from tests.bench.ground import Ground
 from tests.bench.publisher import Job, Seen
@@ -43,47 +43,12 @@ async def measure_http(ground: Ground, sheet: Sheet, service_url: str, readings:
 async def http_seconds(ground: Ground, service_url: str, readings: int) -> float:
     """From the first request to the last receipt."""
     first_us = await _fresh(ground, readings)
-    rounds = range(readings // (METERS * HTTP_MINUTES))
-    times = [[first_us + (HTTP_MINUTES * r + m) * MINUTE_US for m in range(HTTP_MINUTES)] for r in rounds]
-    waiting: asyncio.Queue[tuple[int, list[bytes]]] = asyncio.Queue()
-    for gateway in range(GATEWAYS):
-        own = range(gateway * METERS_PER_GATEWAY, (gateway + 1) * METERS_PER_GATEWAY)
-        waiting.put_nowait((0, [_request(gateway, body(r, own, times[r])) for r in rounds]))
     parts = urlsplit(service_url)
-    wires = [await asyncio.open_connection(parts.hostname, parts.port) for _ in range(CLIENTS)]
-    started = time.perf_counter()
-    async with asyncio.TaskGroup() as clients:
-        for reader, writer in wires:
-            clients.create_task(_client(waiting, reader, writer))
-    seconds = time.perf_counter() - started
-    for _, writer in wires:
-        writer.close()
+    rounds = readings // (METERS * HTTP_MINUTES)
+    job = caller.Job(parts.hostname or "", parts.port or 80, first_us, rounds, HTTP_MINUTES, CLIENTS)
+    seen = msgspec.json.decode(await _told("tests.bench.caller", job), type=caller.Seen)
     await _all_there(ground, readings)
-    return seconds
-
-
-async def _client(
-    waiting: asyncio.Queue[tuple[int, list[bytes]]], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-) -> None:
-    """Takes the gateway that waited longest, sends its next body, and puts it back behind the others."""
-    while not waiting.empty():
-        at, requests = waiting.get_nowait()
-        writer.write(requests[at])
-        head = await reader.readuntil(b"\r\n\r\n")
-        length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
-        receipt = await reader.readexactly(int(length.partition(b":")[2]))
-        if not head.startswith(b"HTTP/1.1 200 "):
-            raise AssertionError(f"{head.decode()}{receipt.decode()}")
-        if at + 1 < len(requests):
-            waiting.put_nowait((at + 1, requests))
-
-
-def _request(gateway: int, content: bytes) -> bytes:
-    head = (
-        "POST /api/v1/readings HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
-        f"Authorization: Bearer {secret(gateway)}\r\nContent-Length: {len(content)}\r\n\r\n"
-    )
-    return head.encode() + content
+    return seen.seconds
 
 
 async def measure_broker(
@@ -107,8 +72,15 @@ async def measure_delay(ground: Ground, sheet: Sheet, broker_url: str) -> None:
 
 async def _publish(ground: Ground, job: Job) -> tuple[Seen, float]:
     """What the publisher saw, and when every reading was committed on the same clock."""
+    seen = msgspec.json.decode(await _told("tests.bench.publisher", job), type=Seen)
+    await _all_there(ground, job.readings)
+    return seen, await ground.last_commit_s()
+
+
+async def _told(module: str, job: msgspec.Struct) -> bytes:
+    """Runs a load generator in a process of its own: when it is ready it is told to go. Answers what it saw."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.bench.publisher"),
+        *(sys.executable, "-m", module),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         limit=1 << 24,
@@ -117,15 +89,13 @@ async def _publish(ground: Ground, job: Job) -> tuple[Seen, float]:
     assert process.stdout is not None
     process.stdin.write(msgspec.json.encode(job) + b"\n")
     if await process.stdout.readline() != b"ready\n":
-        raise AssertionError("the publisher could not begin")
+        raise AssertionError(f"{module} could not begin")
     process.stdin.write(b"go\n")
     line = await process.stdout.readline()
-    if not line:
-        raise AssertionError("the publisher ended early")
-    seen = msgspec.json.decode(line, type=Seen)
-    await _all_there(ground, job.readings)
     await process.wait()
-    return seen, await ground.last_commit_s()
+    if not line:
+        raise AssertionError(f"{module} ended early")
+    return line
 
 
 async def _all_there(ground: Ground, readings: int) -> None:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import subprocess
 import sys
+import threading
+from collections import deque
 from pathlib import Path
 
 import pytest
 
 from ingest.wire import read_message
-from tests.bench.city import messages
+from tests.bench import caller
+from tests.bench.city import messages, secret
 from tests.bench.figures import BENCHES, ON_REQUEST, as_json, p99, table
 from tests.bench.peers import HERE, rate_between, write_flow
-from tests.bench.publisher import frame, publish, unframed
+from tests.bench.publisher import SEQ, frame, publish, unframed
 
 
 def test_the_benchmarks_list_their_keys() -> None:
@@ -77,3 +81,42 @@ def test_messages_cover_each_meter_and_minute_once() -> None:
     assert len(set(cells)) == len(cells) == 10_000
     assert {at_ms for _, at_ms in cells} == {60_000, 120_000}
     assert all(int(code[1:]) // 100 == gateway for gateway, message in sent for code in message.meters or [])
+
+
+def test_every_gateway_sends_its_bodies_in_order_over_the_clients_there_are() -> None:
+    """A server that answers in pieces: each gateway is served once at a time, and nothing is sent twice."""
+    job = caller.Job("", 0, 1_795_396_500_000_000, rounds=3, minutes=1, clients=2)
+    waiting = deque(caller.requests_of(job, gateway) for gateway in range(3))
+    expected = sorted(one for requests in waiting for one in requests)
+    seen: list[bytes] = []
+    pairs = [socket.socketpair() for _ in range(job.clients)]
+    servers = [threading.Thread(target=_answer, args=(theirs, seen), daemon=True) for _, theirs in pairs]
+    for server in servers:
+        server.start()
+    caller.send_all([caller.Client(ours) for ours, _ in pairs], waiting)
+    for ours, _ in pairs:
+        ours.close()
+    for server in servers:
+        server.join(10)
+    assert sorted(seen) == expected
+    sent = {gateway: [one for one in seen if secret(gateway).encode() in one] for gateway in range(3)}
+    orders = [[int(SEQ.findall(one)[0]) for one in requests] for requests in sent.values()]
+    assert orders == [[0, 1, 2]] * 3
+
+
+def _answer(wire: socket.socket, seen: list[bytes]) -> None:
+    with wire, wire.makefile("rb") as stream:
+        while head := stream.readline():
+            while (line := stream.readline()) != b"\r\n":
+                head += line
+            length = int(re.search(rb"Content-Length: (\d+)", head)[1])  # type: ignore[index]  # the caller sends it
+            seen.append(head + b"\r\n" + stream.read(length))
+            wire.sendall(b"HTTP/1.1 200 OK\r\ncontent-le")
+            wire.sendall(b"ngth: 2\r\n\r\n{")
+            wire.sendall(b"}")
+
+
+def test_a_receipt_that_is_not_200_ends_the_measurement() -> None:
+    with pytest.raises(AssertionError, match="503"):
+        caller.is_whole(b"HTTP/1.1 503 x\r\ncontent-length: 1\r\n\r\n.")
+    assert not caller.is_whole(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n.")
