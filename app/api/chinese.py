@@ -40,8 +40,8 @@ SENTENCES: Mapping[str, str] = {
     # factors
     "a factor of {} reaches beyond this token's scope {}": "{} 的系数超出该令牌的范围 {}",
     (
-        "factor {} of {} holds from {} {}; end that one first, choose other dates, or send ends_previous to end an open "
-        "one on the day this begins"
+        "factor {} of {} holds from {} {}; end that one first, choose other dates, or send ends_previous to end an "
+        "open one on the day this begins"
     ): "{1} 的系数 {0} 自 {2} 起有效（{3}）；请先终止它、改选日期，或发送 ends_previous 使其在新系数生效日终止",
     "{} is of the reference tables; change it or enter one that goes before it": "{} 属于参考表；请录入优先于它的系数",
     "a factor belongs to an enterprise or to a region, not to both": "系数只能属于用能单位或行政区之一",
