@@ -1,7 +1,8 @@
 """What of a meter's readings can be believed, and how much was drawn when.
 
 A reading is accepted or held. The scan goes forward in time and remembers one thing only: the last accepted reading.
-So a history may be cut at any accepted reading, and both parts judged as if they were whole.
+It looks ahead for one purpose: a lone register above its course is a spike when the next two are back on it. So a
+history may be cut at any accepted reading that no later one can turn into a spike, and both parts judged as if whole.
 
 What lies between accepted readings is spread over edges of time. All sums are whole numbers of 1e-9 of the meter's raw
 unit: buckets add up exactly, however time is cut, and a window gives the same figures as the whole history.
@@ -9,13 +10,15 @@ unit: buckets add up exactly, however time is cut, and a window gives the same f
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
 
 from energy.reading import Floats, Int16s, Int64s, Kind, MeterRules, Quality, Series
+from energy.record import NO_RECORD, Decision, MeterRecord, Saying
 
 HOUR_US = 3_600_000_000
 NANO = 1e9
@@ -32,13 +35,21 @@ Whole = npt.NDArray[np.int64] | npt.NDArray[np.object_]
 
 
 class HoldReason(StrEnum):
-    """Why a reading is kept out of the figures until a person says what it was."""
+    """Why a reading is kept out of the figures: until a person says what it was, or because one did."""
 
     REGISTER_FELL = "register-fell"
     RATE_ABOVE_LIMIT = "rate-above-limit"
     QUALITY_BAD = "quality-bad"
     NEGATIVE = "negative"
     ABOVE_ROLLOVER = "above-rollover"
+    SPIKE = "spike"
+    """Above the register's course, to which the next two readings returned."""
+    DISCARDED = "discarded"
+    """A person said that it was nothing."""
+    AT_EXCHANGE = "at-exchange"
+    """The record of an exchange says what the registers showed at that instant."""
+    EXCHANGE_CONTRADICTED = "exchange-contradicted"
+    """The old register's final value on the record is below what it showed before."""
 
 
 REASONS = tuple(HoldReason)
@@ -74,6 +85,10 @@ class Assessment:
 
     `reason_code` is 0 for an accepted reading, else 1 + the place of the reason in REASONS. `rolled_over` marks
     accepted registers that began again at zero since the one before. `last` is `before` of the part that follows.
+
+    `series` are the readings judged: where an exchange is on record, what the old and the new register showed stands
+    among them, two neighbouring microseconds; readings at just those instants are `set_aside`. `begins_nano`: from
+    where, in 1e-9 units, what an accepted reading drew is counted, where it is not the one before.
     """
 
     series: Series
@@ -81,33 +96,111 @@ class Assessment:
     rolled_over: Bools
     reason_code: Int8s
     last: Accepted | None
+    begins_nano: Mapping[int, int] = field(default_factory=dict)
+    set_aside: tuple[Held, ...] = ()
 
     def held(self) -> list[Held]:
         """The held readings in order of time."""
         places = np.flatnonzero(self.reason_code).tolist()
-        return [
+        judged = [
             Held(i, int(self.series.at_us[i]), float(self.series.value[i]), REASONS[self.reason_code[i] - 1])
             for i in places
         ]
+        return sorted([*judged, *self.set_aside], key=lambda one: one.at_us) if self.set_aside else judged
+
+    def certain(self, rules: MeterRules) -> Bools:
+        """Which accepted readings stay accepted whatever follows the series: no spike can be made of them any more."""
+        if rules.kind is not Kind.REGISTER:
+            return self.accepted
+        discarded = self.reason_code == _CODE[HoldReason.DISCARDED]
+        places = np.flatnonzero(_sound(self.series, rules) & ~discarded)
+        following = np.searchsorted(places, np.arange(len(self.series)), side="right")
+        settled = following + 1 < len(places)
+        one = following + 1 == len(places)
+        settled[one] = self.accepted[places[following[one]]]
+        return self.accepted & settled
 
 
-def assess(series: Series, rules: MeterRules, *, before: Accepted | None = None) -> Assessment:
+def assess(
+    series: Series, rules: MeterRules, *, before: Accepted | None = None, record: MeterRecord = NO_RECORD
+) -> Assessment:
     """Accept or hold each reading, knowing those before it only through the last accepted one.
 
     Held is what the gateway calls bad, what is negative, and what flowed faster than `max_rate_per_h`. The rate of a
     register is the mean since the last accepted reading; that of an interval its amount over the expected interval,
     whatever comes next, so that each is judged by itself; a rate is its own. A register is held too when it is not
-    below `rolls_over_at`, or below the last accepted one without being a rollover. Raises ValueError when `before` is
-    not before the series.
+    below `rolls_over_at`, or below the last accepted one without being a rollover, or when it is a lone one above the
+    course to which the next two return. What is on record about a reading comes before all of this. Raises ValueError
+    when `before` is not before the series.
     """
     if before is not None and len(series) and before.at_us >= series.at_us[0]:
         raise ValueError("the reading before a series must be earlier than its first")
-    if rules.kind is Kind.REGISTER:
+    if rules.kind is not Kind.REGISTER:
+        reason_code = _each(series, rules, record)
+        accepted = reason_code == 0
+        none = np.zeros(len(series), np.bool_)
+        return Assessment(series, accepted, none, reason_code, _last(series, accepted, before))
+    if not record.judges:
         reason_code, rolled_over = _scan(series, rules, before)
-    else:
-        reason_code, rolled_over = _each(series, rules), np.zeros(len(series), np.bool_)
+        accepted = reason_code == 0
+        return Assessment(series, accepted, rolled_over, reason_code, _last(series, accepted, before))
+    return _assess_on_record(series, rules, before, record)
+
+
+@dataclass(slots=True)
+class _OnRecord:
+    """What the record says of the readings of a scan, by their places; and what the scan notes of it."""
+
+    decided: dict[int, Decision] = field(default_factory=dict)
+    old_final: frozenset[int] = frozenset()
+    new_initial: frozenset[int] = frozenset()
+    begins_nano: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def places(self) -> Int64s:
+        return np.array(sorted({*self.decided, *self.old_final, *self.new_initial}), np.int64)
+
+
+def _assess_on_record(series: Series, rules: MeterRules, before: Accepted | None, record: MeterRecord) -> Assessment:
+    whole, set_aside = _with_exchanges(series, record, before)
+    times = whole.at_us
+    finals = [one.at_us - 1 for one in record.exchanges]
+    starts = [one.at_us for one in record.exchanges]
+    decisions = {one.at_us: one for one in record.decisions}
+    decided = np.flatnonzero(np.isin(times, list(decisions))).tolist()
+    known = _OnRecord(
+        {place: decisions[int(times[place])] for place in decided},
+        frozenset(np.flatnonzero(np.isin(times, finals)).tolist()),
+        frozenset(np.flatnonzero(np.isin(times, starts)).tolist()),
+    )
+    reason_code, rolled_over = _scan(whole, rules, before, known)
     accepted = reason_code == 0
-    return Assessment(series, accepted, rolled_over, reason_code, _last(series, accepted, before))
+    begins = {place: nano for place, nano in known.begins_nano.items() if accepted[place]}
+    return Assessment(
+        whole, accepted, rolled_over, reason_code, _last(whole, accepted, before), begins, tuple(set_aside)
+    )
+
+
+def _with_exchanges(series: Series, record: MeterRecord, before: Accepted | None) -> tuple[Series, list[Held]]:
+    """The readings with what old and new registers showed among them; readings at these very instants set aside.
+
+    An exchange that lies behind the last accepted reading is part of what that reading already says.
+    """
+    pairs = [
+        point
+        for one in record.exchanges_after(None if before is None else before.at_us + 1)
+        for point in ((one.at_us - 1, one.old_final), (one.at_us, one.new_initial))
+    ]
+    if not pairs:
+        return series, []
+    times = np.array([at_us for at_us, _ in pairs], np.int64)
+    aside = np.flatnonzero(np.isin(series.at_us, times))
+    held = [Held(i, int(series.at_us[i]), float(series.value[i]), HoldReason.AT_EXCHANGE) for i in aside.tolist()]
+    at_us = np.concatenate([np.delete(series.at_us, aside), times])
+    value = np.concatenate([np.delete(series.value, aside), np.array([value for _, value in pairs], np.float64)])
+    quality = np.concatenate([np.delete(series.quality, aside), np.zeros(len(pairs), np.int16)])
+    order = np.argsort(at_us, kind="stable")
+    return Series(at_us[order], value[order], quality[order]), held
 
 
 def _last(series: Series, accepted: Bools, before: Accepted | None) -> Accepted | None:
@@ -121,46 +214,177 @@ def _last(series: Series, accepted: Bools, before: Accepted | None) -> Accepted 
     return replace(before, held_after_us=int(series.at_us[0]))
 
 
-def _each(series: Series, rules: MeterRules) -> Int8s:
+def _each(series: Series, rules: MeterRules, record: MeterRecord) -> Int8s:
     """The verdicts on intervals or rates, each by itself."""
     found = np.zeros(len(series), np.int8)
     if rules.max_rate_per_h is not None:
         hours = rules.expected_us / HOUR_US if rules.kind is Kind.INTERVAL else 1.0
         found[series.value > rules.max_rate_per_h * hours] = _CODE[HoldReason.RATE_ABOVE_LIMIT]
-    found[series.value < 0] = _CODE[HoldReason.NEGATIVE]
+    negative = series.value < 0
+    found[negative] = _CODE[HoldReason.NEGATIVE]
     found[series.quality >= Quality.BAD] = _CODE[HoldReason.QUALITY_BAD]
+    for decision in record.decisions:
+        place = series.at_us == decision.at_us
+        if decision.says is Saying.REAL:
+            found[place & ~negative] = 0
+        elif decision.says is Saying.DISCARD:
+            found[place] = _CODE[HoldReason.DISCARDED]
     return found
 
 
-def _scan(series: Series, rules: MeterRules, before: Accepted | None) -> tuple[Int8s, Bools]:
+_Point = tuple[int, float]
+"""Time and value of an accepted register."""
+
+
+def _scan(
+    series: Series, rules: MeterRules, before: Accepted | None, known: _OnRecord | None = None
+) -> tuple[Int8s, Bools]:
     """The verdicts on registers: whole runs of rising ones at once, one by one only where something is odd."""
-    reason_code, rolled_over = np.zeros(len(series), np.int8), np.zeros(len(series), np.bool_)
-    odd = np.flatnonzero(~_rises(series, rules, before))
-    if not len(odd):
-        return reason_code, rolled_over
-    times, values, qualities = series.at_us.tolist(), series.value.tolist(), series.quality.tolist()
-    last = None if before is None else (before.at_us, before.value)
-    at = int(odd[0])
-    while at < len(values):  # here the reading just before `at`, or `before`, is accepted
-        last = (times[at - 1], values[at - 1]) if at else last
-        while at < len(values):
-            reason, rolled = _judge(last, times[at], values[at], qualities[at], rules)
+    scan = _Scan(series, rules, before, known or _OnRecord())
+    return scan.reason_code, scan.rolled_over
+
+
+class _Scan:
+    """One way through a series. Between odd places every reading is accepted and is no rollover."""
+
+    def __init__(self, series: Series, rules: MeterRules, before: Accepted | None, known: _OnRecord) -> None:
+        self.reason_code, self.rolled_over = np.zeros(len(series), np.int8), np.zeros(len(series), np.bool_)
+        odd = np.flatnonzero(~_rises(series, rules, before))
+        if known.decided or known.new_initial:
+            odd = np.union1d(odd, known.places)
+        if not len(odd):
+            return
+        self._rules, self._known, self._odd = rules, known, odd
+        self._times, self._values = series.at_us.tolist(), series.value.tolist()
+        self._qualities = series.quality.tolist()
+        self._before = None if before is None else (before.at_us, before.value)
+        self._sound_places = np.flatnonzero(_sound(series, rules))
+        # Of accepted readings at odd places, the one accepted before; of others it is the reading just before.
+        self._earlier: dict[int, int | None] = {}
+        self._run()
+
+    def _run(self) -> None:
+        at, end = int(self._odd[0]), len(self._values)
+        while at < end:  # here the reading just before `at`, or `before`, is accepted
+            last = at - 1 if at else None
+            at = self._until_accepted(at, last)
+            following = int(np.searchsorted(self._odd, at))
+            at = int(self._odd[following]) if following < len(self._odd) else end
+
+    def _until_accepted(self, at: int, last: int | None) -> int:
+        """Judge from `at` on until a reading is accepted; the place after it. `last`: the one accepted last."""
+        lone = True  # whether the reading at hand is the first that means something after the last accepted one
+        while at < len(self._values):
+            reason = self._verdict(at, last)
+            if reason is HoldReason.REGISTER_FELL and lone and self._was_spike(last, at):
+                assert last is not None, "a spike is a reading"
+                self.reason_code[last], self.rolled_over[last] = _CODE[HoldReason.SPIKE], False
+                last = self._accepted_before(last)
+                continue
             at += 1
             if reason is None:
-                rolled_over[at - 1] = rolled
-                break
-            reason_code[at - 1] = _CODE[reason]
-        following = int(np.searchsorted(odd, at))
-        at = int(odd[following]) if following < len(odd) else len(values)
-    return reason_code, rolled_over
+                self._earlier[at - 1] = last
+                return at
+            self.reason_code[at - 1] = _CODE[reason]
+            lone &= reason in _MEANS_NOTHING
+        return at
+
+    def _verdict(self, at: int, last: int | None) -> HoldReason | None:
+        """Why the reading is held, if it is; notes how what it drew is counted."""
+        known, point = self._known, self._point(last)
+        known.begins_nano.pop(at, None)
+        if at in known.new_initial:
+            known.begins_nano[at] = _nano(self._values[at])
+            return None
+        decision = known.decided.get(at)
+        if decision is not None and decision.says is Saying.DISCARD:
+            return HoldReason.DISCARDED
+        if decision is not None:
+            return self._decided(at, point, decision)
+        limited = replace(self._rules, max_rate_per_h=None) if at in known.old_final else self._rules
+        reason, rolled = _judge(point, self._times[at], self._values[at], self._qualities[at], limited)
+        self.rolled_over[at] = rolled and reason is None
+        return HoldReason.EXCHANGE_CONTRADICTED if reason is not None and at in known.old_final else reason
+
+    def _decided(self, at: int, point: _Point | None, decision: Decision) -> HoldReason | None:
+        """A reading that a person called real, a rollover or a reset; where that cannot be, it stays held."""
+        value, range_ = self._values[at], self._rules.rolls_over_at
+        if value < 0:
+            return HoldReason.NEGATIVE
+        if range_ is not None and value >= range_:
+            return HoldReason.ABOVE_ROLLOVER
+        if point is None:
+            return None
+        if decision.says is Saying.REAL:
+            return None if value >= point[1] else HoldReason.REGISTER_FELL
+        begins = _nano(decision.amount)
+        if decision.says is Saying.ROLLOVER:
+            begins = _nano(point[1]) - begins
+        if begins > _nano(value):
+            return HoldReason.REGISTER_FELL
+        self._known.begins_nano[at] = begins
+        return None
+
+    def _was_spike(self, last: int | None, at: int) -> bool:
+        """Whether the last accepted reading was a lone one above the course that the next two are on."""
+        known = self._known
+        if last is None or last in known.decided or last in known.new_initial or last in known.old_final:
+            return False
+        course = self._point(self._accepted_before(last))
+        then = self._next_sound(at)
+        if course is None or then is None or at in known.decided or then in known.decided:
+            return False
+        back, _ = _judge(course, *self._reading(at), self._rules)
+        onward, rolled = _judge((self._times[at], self._values[at]), *self._reading(then), self._rules)
+        if at in known.old_final:  # what a person read off is on the course, whatever follows
+            return back is None
+        return back is None and onward is None and not rolled and self._values[then] < self._values[last]
+
+    def _next_sound(self, at: int) -> int | None:
+        """The place of the next reading that says something of the course."""
+        places = self._sound_places
+        following = int(np.searchsorted(places, at, side="right"))
+        while following < len(places) and self._discarded(int(places[following])):
+            following += 1
+        return int(places[following]) if following < len(places) else None
+
+    def _discarded(self, at: int) -> bool:
+        decision = self._known.decided.get(at)
+        return decision is not None and decision.says is Saying.DISCARD
+
+    def _accepted_before(self, at: int) -> int | None:
+        return self._earlier[at] if at in self._earlier else (at - 1 if at else None)
+
+    def _point(self, at: int | None) -> _Point | None:
+        return self._before if at is None else (self._times[at], self._values[at])
+
+    def _reading(self, at: int) -> tuple[int, float, int]:
+        return self._times[at], self._values[at], self._qualities[at]
+
+
+_MEANS_NOTHING = frozenset(
+    {HoldReason.QUALITY_BAD, HoldReason.NEGATIVE, HoldReason.ABOVE_ROLLOVER, HoldReason.DISCARDED}
+)
+"""Reasons for which a reading says nothing about the course of its register."""
+
+
+def _nano(value: float) -> int:
+    """A raw value in whole 1e-9 units, as `spread` counts it."""
+    return int(np.rint(value * NANO))
+
+
+def _sound(series: Series, rules: MeterRules) -> Bools:
+    """Which registers say something of their course, wherever it is."""
+    fine: Bools = (series.quality < Quality.BAD) & (series.value >= 0)
+    if rules.rolls_over_at is not None:
+        fine &= series.value < rules.rolls_over_at
+    return fine
 
 
 def _rises(series: Series, rules: MeterRules, before: Accepted | None) -> Bools:
     """Which registers are accepted, and are no rollover, if the reading just before them is the last accepted one."""
     at_us, value = series.at_us, series.value
-    fine: Bools = (series.quality < Quality.BAD) & (value >= 0)
-    if rules.rolls_over_at is not None:
-        fine &= value < rules.rolls_over_at
+    fine = _sound(series, rules)
     fine[1:] &= value[1:] >= value[:-1]
     if rules.max_rate_per_h is not None:
         fine[1:] &= ~((value[1:] - value[:-1]) * HOUR_US > rules.max_rate_per_h * (at_us[1:] - at_us[:-1]))
@@ -172,7 +396,7 @@ def _rises(series: Series, rules: MeterRules, before: Accepted | None) -> Bools:
 
 
 def _judge(
-    last: tuple[int, float] | None, at_us: int, value: float, quality: int, rules: MeterRules
+    last: _Point | None, at_us: int, value: float, quality: int, rules: MeterRules
 ) -> tuple[HoldReason | None, bool]:
     """Why this register is held, if it is; and whether it rolled over. `last`: time and value accepted last."""
     range_ = rules.rolls_over_at
@@ -219,42 +443,45 @@ class _Stretches:
     estimated: Bools
 
 
-def spread(
-    series: Series,
-    assessment: Assessment,
-    rules: MeterRules,
-    edges_us: Int64s,
-    *,
-    before: Accepted | None = None,
-) -> Spread:
+def spread(assessment: Assessment, rules: MeterRules, edges_us: Int64s, *, before: Accepted | None = None) -> Spread:
     """Spread what the accepted readings say over the buckets between ascending edges.
 
     Between two registers the difference is even. It is an estimate when the readings are more than two expected
-    intervals apart, when a held one lies between, or when the gateway marked either as estimated or suspect. An
-    interval's amount is even from its time to the next reading, held or not, but over one expected interval at most;
-    a rate is held likewise over two. Each of these is an estimate when its own quality says so.
+    intervals apart, when a held one lies between, when a person said that the register was reset or rolled over, or
+    when the gateway marked either as estimated or suspect. An interval's amount is even from its time to the next
+    reading, held or not, but over one expected interval at most; a rate is held likewise over two. Each of these is an
+    estimate when its own quality says so.
     """
     make = _between_registers if rules.kind is Kind.REGISTER else _from_each
-    stretches = make(series, assessment, rules, before)
+    stretches = make(assessment, rules, before)
     quantity = _fitted(np.diff(_passed(stretches, edges_us)))
     measured_us = np.diff(_time_passed(stretches, edges_us, ~stretches.estimated))
     estimated_us = np.diff(_time_passed(stretches, edges_us, stretches.estimated))
     return Spread(edges_us, quantity, measured_us, estimated_us)
 
 
-def _between_registers(
-    series: Series, assessment: Assessment, rules: MeterRules, before: Accepted | None
-) -> _Stretches:
-    places = np.flatnonzero(assessment.accepted)
+def _between_registers(assessment: Assessment, rules: MeterRules, before: Accepted | None) -> _Stretches:
+    series, places = assessment.series, np.flatnonzero(assessment.accepted)
     at_us, value, quality = series.at_us[places], series.value[places], series.quality[places]
     rolled, gap = assessment.rolled_over[places], np.diff(places) > 1
+    begins = assessment.begins_nano
+    said = np.isin(places, list(begins)) if begins else np.zeros(len(places), np.bool_)
     if before is not None and len(places):
         at_us, value, quality = _with_before(before, at_us, value, quality)
-        rolled = np.r_[False, rolled]
-        gap = np.r_[bool(places[0] > 0) or before.held_after_us is not None, gap]
+        rolled, said, places = np.r_[False, rolled], np.r_[False, said], np.r_[-1, places]
+        gap = np.r_[bool(places[1] > 0) or before.held_after_us is not None, gap]
     doubtful = quality > Quality.GOOD
-    estimated = (np.diff(at_us) > HOLDS_FOR * rules.expected_us) | gap | doubtful[1:] | doubtful[:-1]
-    return _Stretches(at_us[:-1], at_us[1:], _drawn(value, rolled[1:], rules), estimated)
+    length_us = np.diff(at_us)
+    estimated = (length_us > HOLDS_FOR * rules.expected_us) | gap | doubtful[1:] | doubtful[:-1] | said[1:]
+    drawn = _drawn(value, rolled[1:], rules)
+    if begins:
+        drawn = drawn.astype(np.object_)
+        for place in np.flatnonzero(said[1:]).tolist():
+            drawn[place] = _nano(float(value[place + 1])) - begins[int(places[place + 1])]
+        drawn = _fitted(drawn)
+        # Between the old register's last value and the new one's first, a microsecond later, nothing was drawn.
+        estimated &= length_us > 1
+    return _Stretches(at_us[:-1], at_us[1:], drawn, estimated)
 
 
 def _with_before(before: Accepted, at_us: Int64s, value: Floats, quality: Int16s) -> tuple[Int64s, Floats, Int16s]:
@@ -274,7 +501,8 @@ def _drawn(value: Floats, rolled: Bools, rules: MeterRules) -> Whole:
     return _fitted(drawn)
 
 
-def _from_each(series: Series, assessment: Assessment, rules: MeterRules, before: Accepted | None) -> _Stretches:
+def _from_each(assessment: Assessment, rules: MeterRules, before: Accepted | None) -> _Stretches:
+    series = assessment.series
     at_us, value, quality, counts = series.at_us, series.value, series.quality, assessment.accepted
     if before is not None:
         if before.held_after_us is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
@@ -12,10 +11,10 @@ import numpy.typing as npt
 
 from app.rollup.windows import Window
 from app.store.factors import Factors
-from app.store.numeric_wire import exact_product, products
-from app.store.rollups import BEGINNING_US, HourRows, MeterAccount
+from app.store.numeric_wire import exact_product
+from app.store.rollups import BEGINNING_US, MeterAccount
 from energy.consumption import Accepted, Assessment, Held, assess, reach_us, spread
-from energy.interval import SiteCalendar, parse_range_bound
+from energy.interval import Level, SiteCalendar, parse_range_bound
 from energy.reading import Kind, Series
 from energy.tce import Basis, emits
 from energy.units import to_normal
@@ -37,17 +36,23 @@ class ReadFurther:
     after_us: int
 
 
+@dataclass(frozen=True, slots=True)
+class ReadEarlier:
+    """The change begins before the window: the reading at `from_us` is judged otherwise than the ledger has it."""
+
+    from_us: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class MeterHours:
     """What a window's hours hold now: m rows, only hours that are covered or in which a reading is held.
 
     Everything of the meter from `start_us` up to `end_us` is to be replaced by these. `quantity_nano` counts 1e-9 of
-    the raw unit, of which each is `per_raw` of the carrier's; `held_count` the held readings of the hour, `held` those
-    readings themselves.
+    the raw unit, of which each is `per_raw[unit]` of the carrier's: where the multiplier changes inside an hour, that
+    hour has a row for each. `held_count` is the held readings of the hour, `held` those readings themselves.
     """
 
     account: MeterAccount
-    per_raw: Decimal
     start_us: int
     end_us: int
     hour_us: Int64s
@@ -56,30 +61,38 @@ class MeterHours:
     estimated_us: Int64s
     held_count: Int64s
     held: tuple[Held, ...]
+    per_raw: tuple[Decimal, ...]
+    unit: Int64s
 
 
 def recompute(
     account: MeterAccount, window: Window, readings: Series, was_held: Bools, calendar: SiteCalendar
-) -> MeterHours | ReadFurther:
+) -> MeterHours | ReadFurther | ReadEarlier:
     """The window's hours from its readings, of which the ledger so far held `was_held`.
 
-    Answers ReadFurther when no reading at hand is accepted after the change both then and now.
+    Answers ReadFurther when no reading at hand is accepted after the change both then and now, and ReadEarlier when one
+    before the change is judged otherwise because of it.
     """
     before, readings, was_held = _split(window, readings, was_held)
-    assessment = assess(readings, account.rules, before=before)
+    record = account.record.until(window.read_to_us)
+    assessment = assess(readings, account.rules, before=before, record=record)
     if window.since is not None and assessment.accepted.any():
         return ReadFurther(window.read_from_us)
-    changed_to_us = _changed_to(account, window, readings, was_held, assessment)
-    start_us = _start(window, before, readings)
+    judged, was_held = assessment.series, _was_held(assessment, readings, was_held)
+    earlier = _changed_before(account, window, before, assessment, was_held, calendar)
+    if earlier is not None:
+        return ReadEarlier(earlier)
+    changed_to_us = _changed_to(account, window, judged, was_held, assessment)
+    start_us = _start(window, before, judged)
     if changed_to_us is None:
         return ReadFurther(int(readings.at_us[-1]))
     if start_us is None or changed_to_us <= start_us:
         return _nothing(account, window)
     edges_us = calendar.hour_edges_us(start_us, changed_to_us)
-    settled = _accepted_from(readings, assessment.accepted, int(edges_us[-1]))
+    settled = bool(assessment.accepted[int(np.searchsorted(judged.at_us, edges_us[-1])) :].any())
     if not settled and not window.reads_to_the_end:
         return ReadFurther(int(readings.at_us[-1]))
-    return _hours(account, window, readings, assessment, before, edges_us)
+    return _hours(account, window, assessment, before, edges_us)
 
 
 def _split(window: Window, readings: Series, was_held: Bools) -> tuple[Accepted | None, Series, Bools]:
@@ -88,6 +101,44 @@ def _split(window: Window, readings: Series, was_held: Bools) -> tuple[Accepted 
         return window.since, readings, was_held
     anchor = Accepted(int(readings.at_us[0]), float(readings.value[0]), int(readings.quality[0]))
     return anchor, readings[1:], was_held[1:]
+
+
+def _was_held(assessment: Assessment, readings: Series, was_held: Bools) -> Bools:
+    """The same for the readings as they were judged. What comes from the record stands for no reading of the ledger."""
+    if assessment.series is readings:
+        return was_held
+    place = np.searchsorted(readings.at_us, assessment.series.at_us)
+    there = place < len(readings)
+    there[there] = readings.at_us[place[there]] == assessment.series.at_us[there]
+    found = np.ones(len(assessment.series), np.bool_)
+    found[there] = was_held[place[there]]
+    return found
+
+
+def _changed_before(
+    account: MeterAccount,
+    window: Window,
+    before: Accepted | None,
+    assessment: Assessment,
+    was_held: Bools,
+    calendar: SiteCalendar,
+) -> int | None:
+    """The first reading judged otherwise than so far, if what it changes begins before the window; else None."""
+    if account.rules.kind is not Kind.REGISTER or window.start_us == BEGINNING_US or window.since is not None:
+        return None
+    at_us = assessment.series.at_us
+    inside = int(np.searchsorted(at_us, window.start_us))
+    first = int(np.searchsorted(at_us, window.marked_end_us))
+    flipped = np.flatnonzero(assessment.accepted[:first] == was_held[:first])
+    if not len(flipped):
+        return None
+    accepted = np.flatnonzero(assessment.accepted[: flipped[0]])
+    previous_us = int(at_us[accepted[-1]]) if len(accepted) else before.at_us if before is not None else None
+    if previous_us is None or (len(accepted) and accepted[-1] >= inside):
+        return None
+    if calendar.bucket_start(Level.HOUR, previous_us) >= window.start_us:
+        return None
+    return int(at_us[flipped[0]])
 
 
 def _start(window: Window, before: Accepted | None, readings: Series) -> int | None:
@@ -102,11 +153,13 @@ def _changed_to(
     """The end of what may have changed; None when that is not among the readings at hand.
 
     The last accepted reading is the only state of an assessment. So the first reading after the marks that was
-    accepted and still is ends the change: it and everything after it stands as it is.
+    accepted, still is, and can be made no spike by readings that are not at hand ends the change: it and everything
+    after it stands as it is.
     """
     reach = reach_us(account.rules)
     after = int(np.searchsorted(readings.at_us, window.marked_end_us))
-    stands = np.flatnonzero(assessment.accepted[after:] & ~was_held[after:])
+    accepted = assessment.accepted if window.reads_to_the_end else assessment.certain(account.rules)
+    stands = np.flatnonzero(accepted[after:] & ~was_held[after:])
     if len(stands):
         meets_us = int(readings.at_us[after + stands[0]])
         return meets_us if account.rules.kind is Kind.REGISTER else min(meets_us, window.marked_end_us + reach)
@@ -117,43 +170,52 @@ def _changed_to(
     return max(last_us, marked_us) + reach
 
 
-def _accepted_from(readings: Series, accepted: Bools, at_us: int) -> bool:
-    return bool(accepted[int(np.searchsorted(readings.at_us, at_us)) :].any())
-
-
 def _nothing(account: MeterAccount, window: Window) -> MeterHours:
     none = np.empty(0, np.int64)
     return MeterHours(
-        account, per_raw(account), window.start_us, window.marked_end_us, none, none, none, none, none, ()
+        account, window.start_us, window.marked_end_us, none, none, none, none, none, (), (per_raw(account),), none
     )
 
 
 def _hours(
     account: MeterAccount,
     window: Window,
-    readings: Series,
     assessment: Assessment,
     before: Accepted | None,
     edges_us: Int64s,
 ) -> MeterHours:
-    part = spread(readings, assessment, account.rules, edges_us, before=before)
     start_us, end_us = int(edges_us[0]), int(edges_us[-1])
+    turns = account.record.turns_us(start_us, end_us)
+    pieces_us = np.union1d(edges_us, np.array(turns, np.int64)) if turns else edges_us
+    part = spread(assessment, account.rules, pieces_us, before=before)
     held = tuple(one for one in assessment.held() if start_us <= one.at_us < end_us)
-    places = np.searchsorted(edges_us, np.array([one.at_us for one in held], np.int64), side="right") - 1
-    held_count = np.bincount(places, minlength=len(edges_us) - 1).astype(np.int64)
+    places = np.searchsorted(pieces_us, np.array([one.at_us for one in held], np.int64), side="right") - 1
+    held_count = np.bincount(places, minlength=len(pieces_us) - 1).astype(np.int64)
     kept = np.flatnonzero((part.measured_us > 0) | (part.estimated_us > 0) | (held_count > 0))
+    begins_us = pieces_us[:-1][kept]
+    units, unit = _units(account, begins_us)
     return MeterHours(
         account,
-        per_raw(account),
         min(start_us, window.start_us),
         window.marked_end_us if window.start_us == BEGINNING_US else end_us,
-        edges_us[:-1][kept],
+        edges_us[np.searchsorted(edges_us, begins_us, side="right") - 1],
         part.quantity_nano[kept],
         part.measured_us[kept],
         part.estimated_us[kept],
         held_count[kept],
         held,
+        units,
+        unit,
     )
+
+
+def _units(account: MeterAccount, begins_us: Int64s) -> tuple[tuple[Decimal, ...], Int64s]:
+    """What a raw unit is in the carrier's, once a multiplier that ever held; and which of them holds from each time."""
+    dated = account.record.multipliers
+    normal = to_normal(account.unit, account.normal_unit, account.rules.kind)
+    units = tuple(exact_product(m, normal) for m in (account.multiplier, *(multiplier for _, multiplier in dated)))
+    since_us = np.array([at_us for at_us, _ in dated], np.int64)
+    return units, np.searchsorted(since_us, begins_us, side="right")
 
 
 class Tariff:
@@ -195,46 +257,5 @@ class Tariff:
 
 
 def per_raw(account: MeterAccount) -> Decimal:
-    """Normal units of the carrier that one raw unit of the meter is. Raises energy.units.UnitMismatch."""
+    """Normal units of the carrier that one raw unit of the meter is by its own multiplier. Raises UnitMismatch."""
     return exact_product(account.multiplier, to_normal(account.unit, account.normal_unit, account.rules.kind))
-
-
-def priced(parts: Sequence[MeterHours], tariff: Tariff) -> HourRows:
-    """The rows to store for these hours: quantity in the carrier's normal unit, its coal equivalents and its CO2."""
-    which, scales = _scales(parts, tariff)
-    nano = _joined([part.quantity_nano for part in parts])
-    figures = [products(nano, [NO_FACTOR if f is None else f for f in column], which) for column in scales]
-    known = [np.array([f is not None for f in column] or [True])[which] for column in scales]
-    return HourRows(
-        meter=np.repeat(
-            np.array([part.account.meter_id for part in parts], np.int32), [len(part.hour_us) for part in parts]
-        ),
-        start_us=_joined([part.hour_us for part in parts]),
-        measured_us=_joined([part.measured_us for part in parts]),
-        estimated_us=_joined([part.estimated_us for part in parts]),
-        held=_joined([part.held_count for part in parts]).astype(np.int32),
-        figures=(figures[0], figures[1], figures[2], figures[3]),
-        known=(known[0], known[1], known[2], known[3]),
-    )
-
-
-def _scales(parts: Sequence[MeterHours], tariff: Tariff) -> tuple[Int64s, list[list[Decimal | None]]]:
-    """For every row the place of its scales, and the scales: what 1e-9 of a raw unit is in each of the four figures."""
-    columns: list[list[Decimal | None]] = [[], [], [], []]
-    which: list[Int64s] = []
-    for part in parts:
-        unit = exact_product(part.per_raw, NANO)
-        periods = tariff.periods(part.hour_us)
-        first, last = (int(periods[0]), int(periods[-1])) if len(periods) else (0, -1)
-        which.append(periods - first + len(columns[0]))
-        for period in range(first, last + 1):
-            tonnes = tariff.per_unit(part.account, period)
-            for column, scale in zip(columns, (Decimal(1), *tonnes), strict=True):
-                column.append(None if scale is None else exact_product(unit, scale))
-    return _joined(which), columns
-
-
-def _joined(
-    arrays: Sequence[npt.NDArray[np.int64]] | Sequence[npt.NDArray[np.int64] | npt.NDArray[np.object_]],
-) -> Int64s:
-    return np.concatenate(arrays) if arrays else np.empty(0, np.int64)

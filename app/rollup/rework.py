@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from functools import lru_cache
 
 import asyncpg
 import numpy as np
 import numpy.typing as npt
 
-from app.rollup.recompute import MeterHours, ReadFurther, Tariff, priced, recompute
+from app.rollup.plain import Plain
+from app.rollup.pricing import Figures, Hours, by_enterprise, joined, priced, together
+from app.rollup.recompute import MeterHours, ReadEarlier, ReadFurther, Tariff, recompute
 from app.rollup.windows import (
     Marked,
     Neighbours,
@@ -24,9 +27,20 @@ from app.rollup.windows import (
     window_of,
 )
 from app.store import events, rollups
+from app.store.numeric_wire import Wide, wide
 from app.store.readings import is_unavailable
-from app.store.rollups import BEGINNING_US, END_US, Connection, Mark, MeterAccount, ReadingRows, Stretches
-from energy.consumption import reach_us
+from app.store.rollups import (
+    BEGINNING_US,
+    END_US,
+    Connection,
+    Mark,
+    MeterAccount,
+    NumericRows,
+    OldHours,
+    ReadingRows,
+    Stretches,
+)
+from energy.consumption import Held, reach_us
 from energy.interval import DAY_US, HOUR_US, Level, SiteCalendar, from_us
 from energy.reading import Series
 
@@ -36,6 +50,7 @@ PAIRS_AT_ONCE = 60_000
 """Marked hours of meters one transaction takes, so that it holds some megabytes and lasts about a second."""
 WHOLE_METERS_AT_ONCE = 8
 """Meters whose whole history one transaction takes: a year by the minute is half a million readings each."""
+NOTHING = Decimal(0)
 LONGER = (Level.DAY, Level.MONTH, Level.YEAR)
 FURTHER_US = 2 * DAY_US
 """The first step beyond a window whose change has not ended; each further step is four times as long."""
@@ -82,7 +97,7 @@ async def rework(
     refuses does not stop the others either. Raises what the database raises; then nothing has changed.
     """
     async with connection.transaction():
-        await connection.execute(rollups.SETTINGS)
+        await rollups.prepare(connection)
         marks = await rollups.claim(connection, pairs=1 if one_by_one else pairs, aside=aside)
         outcome = Outcome(marks=len(marks))
         if not marks:
@@ -105,9 +120,9 @@ async def _bounded(connection: Connection, marks: Sequence[Mark]) -> list[Mark]:
         now, later = mark.meter[:room], mark.meter[room:]
         room -= len(now)
         if now:
-            taken.append(Mark(now, None, mark.marked_us))
+            taken.append(replace(mark, meter=now))
         if later:
-            await rollups.put_back(connection, Mark(later, None, mark.marked_us))
+            await rollups.put_back(connection, replace(mark, meter=later))
     return taken
 
 
@@ -116,12 +131,13 @@ def _of_meters(marks: Sequence[Mark], meters: Iterable[int]) -> list[Mark]:
     found = []
     for meter in sorted(meters):
         mine = [mark for mark in marks if meter in mark.meter]
-        oldest_us = min(mark.marked_us for mark in mine)
+        oldest = min(mine, key=lambda mark: (mark.cause is None, mark.marked_us))
+        said = (min(mark.marked_us for mark in mine), oldest.cause, oldest.actor)
         if any(mark.hour is None for mark in mine):
-            found.append(Mark([meter], None, oldest_us))
+            found.append(Mark([meter], None, *said))
             continue
         hours = sorted({h for k in mine for m, h in zip(k.meter, k.hour or (), strict=True) if m == meter})
-        found.append(Mark([meter] * len(hours), hours, oldest_us))
+        found.append(Mark([meter] * len(hours), hours, *said))
     return found
 
 
@@ -129,10 +145,11 @@ async def _rework_meters(
     connection: Connection, book: Book, marks: Sequence[Mark], outcome: Outcome, *, one_by_one: bool
 ) -> None:
     meters = sorted({meter for mark in marks for meter in mark.meter})
+    # Accounts are read under the lock: what was changed before it is in them, what comes later brings its own marks.
+    await rollups.lock_enterprises(connection, await rollups.owners(connection, meters))
     found = await rollups.accounts(connection, meters)
     sound = {number: account for number, account in found.items() if isinstance(account, MeterAccount)}
     outcome.failed |= {number: str(error) for number, error in found.items() if isinstance(error, ValueError)}
-    await rollups.lock_enterprises(connection, {account.enterprise for account in sound.values()})
     stretches = [one for one in _stretches(marks) if one.meter_id in sound]
     if not one_by_one:
         await _rework_stretches(connection, book, sound, stretches, outcome)
@@ -163,15 +180,15 @@ async def _rework_stretches(
     outcome: Outcome,
 ) -> None:
     windows = await _windows(connection, book.calendar, accounts, stretches)
-    parts, failed = await _recomputed(connection, book.calendar, accounts, windows)
-    outcome.failed |= failed
-    outcome.meters += len({part.account.meter_id for part in parts})
-    outcome.hours += sum(len(part.hour_us) for part in parts)
-    if parts:
-        await _write(connection, book, parts)
-        await events.record_arrivals(connection, arrivals(parts))
-        new = {window.meter_id for window in windows if window.read_from_us == BEGINNING_US}
-        await rollups.note_first_readings(connection, sorted(new))
+    done = await _recomputed(connection, book.calendar, accounts, windows)
+    outcome.failed |= done.failed
+    outcome.meters += len({part.meter_id for part in done.parts})
+    if done.parts:
+        new = await _write(connection, book, accounts, done)
+        outcome.hours += len(new)
+        await events.record_arrivals(connection, arrivals(accounts, new))
+        first = {window.meter_id for window in windows if window.read_from_us == BEGINNING_US}
+        await rollups.note_first_readings(connection, sorted(first))
 
 
 async def _windows(
@@ -183,7 +200,9 @@ async def _windows(
     by_hour = [stretch for stretch in stretches if not stretch.whole]
     asked = _columns((stretch.meter_id, stretch.start_us, stretch.end_us) for stretch in by_hour)
     pairs = zip(await rollups.before(connection, asked), await rollups.after(connection, asked), strict=True)
-    near = [Neighbours(before.last, before.anchor_us, *after, before.reached) for before, after in pairs]
+    near = [
+        Neighbours(before.last, before.anchor_us, *after, before.reached, before.settled) for before, after in pairs
+    ]
     found = [
         _window(accounts[stretch.meter_id], stretch, around, calendar)
         for stretch, around in zip(by_hour, near, strict=True)
@@ -197,14 +216,15 @@ def _window(account: MeterAccount, stretch: Marked, around: Neighbours, calendar
     return window if reach else shortened(window, stretch, around, calendar)
 
 
-def arrivals(parts: Sequence[MeterHours]) -> list[tuple[str, int, int]]:
+def arrivals(accounts: Mapping[int, MeterAccount], new: Figures) -> list[tuple[str, int, int]]:
     """For each enterprise the hours its figures were brought up to date for, as (enterprise, from_us, to_us)."""
     spans: dict[str, tuple[int, int]] = {}
-    for part in parts:
-        if len(part.hour_us):
-            begin, end = int(part.hour_us.min()), int(part.hour_us.max()) + HOUR_US
-            known = spans.get(part.account.enterprise, (begin, end))
-            spans[part.account.enterprise] = min(begin, known[0]), max(end, known[1])
+    starts = np.flatnonzero(np.r_[True, np.diff(new.key) != 0][: len(new)])
+    for first, end in zip(starts.tolist(), [*starts[1:].tolist(), len(new)], strict=False):
+        begin_us, end_us = int(new.start_us[first]), int(new.start_us[end - 1]) + HOUR_US
+        enterprise = accounts[int(new.key[first])].enterprise
+        known = spans.get(enterprise, (begin_us, end_us))
+        spans[enterprise] = min(begin_us, known[0]), max(end_us, known[1])
     return [(enterprise, *span) for enterprise, span in sorted(spans.items())]
 
 
@@ -213,55 +233,105 @@ def _columns(rows: Iterable[tuple[int, int, int]]) -> Stretches:
     return [row[0] for row in listed], [row[1] for row in listed], [row[2] for row in listed]
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Everything of a meter from `start_us` up to `end_us` is to be replaced; `held` are the held readings there."""
+
+    meter_id: int
+    start_us: int
+    end_us: int
+    held: tuple[Held, ...] = ()
+
+    @property
+    def whole(self) -> bool:
+        return self.start_us == BEGINNING_US
+
+
+@dataclass(slots=True)
+class _Done:
+    """What came of windows: parts to replace, and the hours in them; and what is still open."""
+
+    parts: list[Part] = field(default_factory=list)
+    hours: list[Hours] = field(default_factory=list)
+    failed: dict[int, str] = field(default_factory=dict)
+    open: list[tuple[Window, ReadFurther | ReadEarlier | None]] = field(default_factory=list)
+    """All windows of meters of which one has to be read again, and how that one."""
+
+    def add(self, other: _Done) -> None:
+        self.parts += other.parts
+        self.hours += other.hours
+        self.failed |= other.failed
+
+
 async def _recomputed(
     connection: Connection,
     calendar: SiteCalendar,
     accounts: Mapping[int, MeterAccount],
     windows: Sequence[Window],
-) -> tuple[list[MeterHours], dict[int, str]]:
-    """The windows' hours, and the meters that failed. A window whose change goes on is read further and done again."""
-    parts: list[MeterHours] = []
-    failed: dict[int, str] = {}
+) -> _Done:
+    """The windows' hours. A window whose change goes on is read further, or from earlier on, and done again."""
+    all_done = _Done()
     pending, step_us = list(windows), FURTHER_US
     while pending:
         rows = await rollups.read(connection, _columns((w.meter_id, w.read_from_us, w.read_to_us) for w in pending))
         done = await asyncio.to_thread(_recompute_all, accounts, pending, rows, calendar)
-        failed |= done.failed
-        parts += done.parts
-        pending = await _further(connection, done.open, step_us)
+        all_done.add(done)
+        pending = await _again(connection, calendar, accounts, done.open, step_us)
         step_us *= 4
-    return parts, failed
-
-
-@dataclass(slots=True)
-class _Done:
-    parts: list[MeterHours] = field(default_factory=list)
-    failed: dict[int, str] = field(default_factory=dict)
-    open: list[tuple[Window, bool]] = field(default_factory=list)
-    """All windows of meters of which one has to be read further, and whether it is that one."""
+    return all_done
 
 
 def _recompute_all(
     accounts: Mapping[int, MeterAccount], windows: Sequence[Window], rows: ReadingRows, calendar: SiteCalendar
 ) -> _Done:
-    done = _Done()
     edges = np.searchsorted(rows.window, np.arange(1, len(windows) + 2))
-    by_meter: dict[int, list[int]] = {}
-    for place, window in enumerate(windows):
-        by_meter.setdefault(window.meter_id, []).append(place)
+    plain = Plain(accounts, windows, rows, _hour_edges(calendar, windows, rows))
+    ready = dict(zip(plain.chosen.tolist(), plain.ends_us.tolist(), strict=True))
+    done, by_meter = _Done(), _by_meter(windows)
+    odd: list[MeterHours] = []
+    shut_out: set[int] = set()
     for meter, places in by_meter.items():
+        rest = [i for i in places if i not in ready]
+        if not rest:
+            continue
         try:
             found = [
-                recompute(accounts[meter], windows[i], *_series(rows, edges[i], edges[i + 1]), calendar) for i in places
+                recompute(accounts[meter], windows[i], *_series(rows, edges[i], edges[i + 1]), calendar) for i in rest
             ]
         except Exception as error:  # noqa: BLE001  # whatever one meter's readings do must not stop the others
             done.failed[meter] = f"{type(error).__name__}: {error}"
+            shut_out.add(meter)
             continue
-        if any(isinstance(one, ReadFurther) for one in found):
-            done.open += [(windows[i], isinstance(one, ReadFurther)) for i, one in zip(places, found, strict=True)]
-        else:
-            done.parts += [one for one in found if isinstance(one, MeterHours)]
+        if all(isinstance(one, MeterHours) for one in found):
+            odd += [one for one in found if isinstance(one, MeterHours)]
+            continue
+        shut_out.add(meter)
+        wishes = {i: one for i, one in zip(rest, found, strict=True) if not isinstance(one, MeterHours)}
+        done.open += [(windows[i], wishes.get(i)) for i in places]
+    plain.leave_out(shut_out)
+    done.parts = [Part(one.account.meter_id, one.start_us, one.end_us, one.held) for one in odd]
+    done.parts += [
+        Part(windows[i].meter_id, windows[i].start_us, end_us)
+        for i, end_us in zip(plain.chosen.tolist(), plain.ends_us.tolist(), strict=True)
+    ]
+    done.hours = [joined(odd, plain.hours() if len(plain.chosen) else None)]
     return done
+
+
+def _by_meter(windows: Sequence[Window]) -> dict[int, list[int]]:
+    by_meter: dict[int, list[int]] = {}
+    for place, window in enumerate(windows):
+        by_meter.setdefault(window.meter_id, []).append(place)
+    return by_meter
+
+
+def _hour_edges(calendar: SiteCalendar, windows: Sequence[Window], rows: ReadingRows) -> Int64s:
+    """Edges of hours around all of these windows and readings."""
+    real = [us for window in windows for us in (window.start_us, window.marked_end_us) if BEGINNING_US < us < END_US]
+    ends = [*real, *(rows.at_us[[0, -1]].tolist() if len(rows.at_us) else ())]
+    if len(rows.at_us):
+        ends += [int(rows.at_us.min()), int(rows.at_us.max())]
+    return edges_around(calendar, Level.HOUR, min(ends), max(ends)) if ends else np.empty(0, np.int64)
 
 
 def _series(rows: ReadingRows, first: int, last: int) -> tuple[Series, npt.NDArray[np.bool_]]:
@@ -269,30 +339,152 @@ def _series(rows: ReadingRows, first: int, last: int) -> tuple[Series, npt.NDArr
     return Series(rows.at_us[part], rows.value[part], rows.quality[part]), rows.held[part]
 
 
-async def _further(connection: Connection, windows: Sequence[tuple[Window, bool]], step_us: int) -> list[Window]:
+async def _again(
+    connection: Connection,
+    calendar: SiteCalendar,
+    accounts: Mapping[int, MeterAccount],
+    windows: Sequence[tuple[Window, ReadFurther | ReadEarlier | None]],
+    step_us: int,
+) -> list[Window]:
+    """The same windows with more readings, where they have to be read further or from earlier on."""
     if not windows:
         return []
-    whole = [window.full for window, _ in windows if window.full is not None]
-    windows = [(window, further) for window, further in windows if window.full is None]
-    wanted = [window for window, further in windows if further]
+    earlier = [
+        Marked(window.meter_id, wish.from_us // HOUR_US * HOUR_US, window.marked_end_us)
+        for window, wish in windows
+        if isinstance(wish, ReadEarlier)
+    ]
+    found = await _windows(connection, calendar, accounts, earlier) if earlier else []
+    rest = [(window, wish) for window, wish in windows if not isinstance(wish, ReadEarlier)]
+    whole = [window.full for window, _ in rest if window.full is not None]
+    rest = [(window, wish) for window, wish in rest if window.full is None]
+    wanted = [window for window, wish in rest if wish is not None]
     ends = await rollups.first_accepted(
         connection, _columns((w.meter_id, w.read_to_us + step_us, END_US) for w in wanted)
     )
-    settled = [window for window, further in windows if not further]
-    return disjoint([*whole, *settled, *(reading_further(w, end) for w, end in zip(wanted, ends, strict=True))])
+    settled = [window for window, wish in rest if wish is None]
+    further = [reading_further(w, end) for w, end in zip(wanted, ends, strict=True)]
+    return disjoint([*found, *whole, *settled, *further])
 
 
-async def _write(connection: Connection, book: Book, parts: Sequence[MeterHours]) -> None:
-    ranges = _columns((part.account.meter_id, part.start_us, part.end_us) for part in parts)
-    held = [(part.account.meter_id, one.at_us, str(one.reason)) for part in parts for one in part.held]
+async def _write(connection: Connection, book: Book, accounts: Mapping[int, MeterAccount], done: _Done) -> Figures:
+    """Replace the parts by their hours, and bring every level above up to date. Answers the hours there are now."""
+    ranges = _columns((part.meter_id, part.start_us, part.end_us) for part in done.parts)
+    held = [(part.meter_id, one.at_us, str(one.reason)) for part in done.parts for one in part.held]
     await rollups.replace_held(connection, ranges, held)
-    rows = await asyncio.to_thread(priced, parts, await book.tariff(connection))
-    await rollups.replace_hours(connection, ranges, rows)
+    tariff = await book.tariff(connection)
+    new = await asyncio.to_thread(_priced, done.hours, tariff)
+    whole = {part.meter_id for part in done.parts if part.whole}
+    await rollups.forget_hours(connection, _columns((p.meter_id, p.start_us, p.end_us) for p in done.parts if p.whole))
+    old = await rollups.take_hours(
+        connection, _columns((p.meter_id, p.start_us, p.end_us) for p in done.parts if not p.whole)
+    )
+    await rollups.add_hours(connection, await asyncio.to_thread(_rows, new))
+    # What had no figure cannot be taken away from a sum: such meters, and those done from nothing, are summed anew.
+    anew = whole | {m for column in old.figures for m, f in zip(old.meter.tolist(), column, strict=True) if f is None}
+    await _sum_anew(connection, book, accounts, [part for part in done.parts if part.meter_id in anew], new)
+    owners = {accounts[meter].enterprise for meter in anew}
+    changes = await asyncio.to_thread(_changes, book.calendar, accounts, new, old, anew, owners)
+    shrink = len(old.meter) > 0
+    await rollups.merge_meters(connection, changes.meters, shrink=shrink)
+    await rollups.merge_enterprises(connection, changes.enterprises, changes.pairs, shrink=shrink)
+    for level in Level:
+        stretches = _of_enterprises(
+            book.calendar,
+            level,
+            [part for part in done.parts if accounts[part.meter_id].enterprise in owners],
+            accounts,
+        )
+        await rollups.sum_enterprises(connection, level, stretches)
+    return new
+
+
+def _priced(hours: Sequence[Hours], tariff: Tariff) -> Figures:
+    return priced(together(hours), tariff)
+
+
+def _rows(figures: Figures, net: Sequence[Wide] = ()) -> NumericRows:
+    wide = (*figures.figures, *net)
+    return NumericRows(
+        figures.key,
+        figures.start_us,
+        figures.measured_us,
+        figures.estimated_us,
+        figures.held,
+        tuple(figure.numerics() for figure in wide),
+        figures.known * (2 if net else 1),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Changes:
+    """What is to be added to the longer buckets of meters and to all buckets of enterprises."""
+
+    meters: dict[Level, NumericRows]
+    enterprises: dict[Level, NumericRows]
+    pairs: list[tuple[str, str]]
+
+
+def _changes(
+    calendar: SiteCalendar,
+    accounts: Mapping[int, MeterAccount],
+    new: Figures,
+    old: OldHours,
+    anew: Collection[int],
+    owners: Collection[str],
+) -> _Changes:
+    """The difference between new and old hours, level by level, without those that are summed anew."""
+    gone = _of_old(old, anew)
+    kept = new if not anew else new.chosen(np.flatnonzero(~np.isin(new.key, list(anew))))
+    change = kept.less(gone)
+    if not len(change):
+        return _Changes({}, {}, [])
+    change = change.summed(change.key, change.start_us)
+    edges = {
+        level: edges_around(calendar, level, int(change.start_us.min()), int(change.start_us.max())) for level in LONGER
+    }
+    meters, rows = {}, change
+    for level in LONGER:
+        rows = rows.by(edges[level])
+        meters[level] = _rows(rows)
+    if owners:
+        here = [meter for meter in np.unique(change.key).tolist() if accounts[meter].enterprise not in owners]
+        change = change.chosen(np.flatnonzero(np.isin(change.key, here)))
+    sums = by_enterprise(change, accounts)
+    enterprises = {Level.HOUR: _rows(sums.gross, sums.net)}
+    for level in LONGER:
+        sums = sums.by(edges[level])
+        enterprises[level] = _rows(sums.gross, sums.net)
+    return _Changes(meters, enterprises, sums.pairs)
+
+
+def _of_old(old: OldHours, anew: Collection[int]) -> Figures:
+    """The old hours as figures, without those of meters that are summed anew."""
+    kept = np.flatnonzero(~np.isin(old.meter, list(anew)))
+    places = kept.tolist()
+    figures = tuple(wide([column[i] or NOTHING for i in places]) for column in old.figures)
+    known = tuple(np.ones(len(places), np.bool_) for _ in figures)
+    return Figures(
+        old.meter[kept],
+        old.start_us[kept],
+        figures,
+        known,
+        old.measured_us[kept],
+        old.estimated_us[kept],
+        old.held[kept],
+    )
+
+
+async def _sum_anew(
+    connection: Connection, book: Book, accounts: Mapping[int, MeterAccount], parts: Sequence[Part], new: Figures
+) -> None:
+    """The longer buckets of these meters from the sums of the shorter ones."""
+    if not parts:
+        return
+    ranges = _columns((part.meter_id, part.start_us, part.end_us) for part in parts)
     for level in LONGER:
         await rollups.forget_meters(connection, level, _outer(book.calendar, level, ranges))
-        await rollups.sum_meters(connection, level, _buckets(book.calendar, level, parts))
-    for level in Level:
-        await rollups.sum_enterprises(connection, level, _of_enterprises(book.calendar, level, parts))
+        await rollups.sum_meters(connection, level, _buckets(book.calendar, level, parts, new))
 
 
 def _outer(calendar: SiteCalendar, level: Level, ranges: Stretches) -> Stretches:
@@ -328,10 +520,12 @@ def _mid_year_us(year: int) -> int:
     return days * DAY_US
 
 
-def _buckets(calendar: SiteCalendar, level: Level, parts: Sequence[MeterHours]) -> Stretches:
+def _buckets(calendar: SiteCalendar, level: Level, parts: Sequence[Part], new: Figures) -> Stretches:
     """The longer buckets (meter, start, end) that hold an hour of these parts, or the edge of a part."""
-    meter = np.concatenate([np.full(len(part.hour_us) + 2, part.account.meter_id, np.int64) for part in parts])
-    at_us = np.concatenate([np.r_[part.hour_us, _ends_inside(part)] for part in parts])
+    mine = np.flatnonzero(np.isin(new.key, [part.meter_id for part in parts]))
+    ends = [(part.meter_id, us) for part in parts for us in (part.start_us, part.end_us - 1)]
+    meter = np.concatenate([new.key[mine], np.array([meter for meter, _ in ends], np.int64)])
+    at_us = np.concatenate([new.start_us[mine], np.array([us for _, us in ends], np.int64)])
     real = (at_us > BEGINNING_US) & (at_us < END_US - DAY_US)
     meter, at_us = meter[real], at_us[real]
     if not len(meter):
@@ -343,16 +537,12 @@ def _buckets(calendar: SiteCalendar, level: Level, parts: Sequence[MeterHours]) 
     return meter.tolist(), edges[place].tolist(), edges[place + 1].tolist()
 
 
-def _ends_inside(part: MeterHours) -> list[int]:
-    return [part.start_us, part.end_us - 1]
-
-
 def _of_enterprises(
-    calendar: SiteCalendar, level: Level, parts: Sequence[MeterHours]
+    calendar: SiteCalendar, level: Level, parts: Sequence[Part], accounts: Mapping[int, MeterAccount]
 ) -> tuple[list[str], list[int], list[int]]:
     """The buckets that these parts touched, as stretches of time of each enterprise that do not overlap."""
     touched = sorted(
-        {(part.account.enterprise, *_widened(calendar, level, part.start_us, part.end_us)) for part in parts}
+        {(accounts[part.meter_id].enterprise, *_widened(calendar, level, part.start_us, part.end_us)) for part in parts}
     )
     merged: list[tuple[str, int, int]] = []
     for enterprise, begin, end in touched:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 import numpy as np
 
-from app.rollup.recompute import per_raw
 from app.rollup.rework import edges_around
 from app.store import rollups
 from app.store.database import Database
@@ -25,6 +24,7 @@ from energy.interval import Level, SiteCalendar, from_us
 from energy.reading import Role, Series
 from energy.rollup import normal_quantity
 from energy.tce import EXACT, Booking, FactorBook, book, contribution, emits
+from energy.units import to_normal
 
 Row = tuple[Decimal | int | None, ...]
 """A row's figures in the order of METER_COLUMNS or ENTERPRISE_COLUMNS."""
@@ -126,24 +126,50 @@ class _Hour:
     estimated_us: int
     held: int
 
+    def and_(self, other: _Hour) -> _Hour:
+        """Two parts of one hour, between which the multiplier changed."""
+        return _Hour(
+            _both(self.unsigned, other.unsigned),
+            _both(self.signed, other.signed),
+            self.measured_us + other.measured_us,
+            self.estimated_us + other.estimated_us,
+            self.held + other.held,
+        )
+
+
+def _both(one: Booking, other: Booking) -> Booking:
+    """Of the same hour, so by the same factors."""
+    return replace(
+        one,
+        quantity=one.quantity + other.quantity,
+        tce_equivalent=one.tce_equivalent and other.tce_equivalent and one.tce_equivalent + other.tce_equivalent,
+        tce_equal=one.tce_equal and other.tce_equal and one.tce_equal + other.tce_equal,
+        tco2=one.tco2 and other.tco2 and one.tco2 + other.tco2,
+    )
+
 
 def _book_hours(scope: _Scope, account: MeterAccount, rows: ReadingRows) -> dict[int, _Hour]:
-    if not len(rows.at_us):
+    assessment = assess(Series(rows.at_us, rows.value, rows.quality), account.rules, record=account.record)
+    at_us = assessment.series.at_us
+    if not len(at_us):
         return {}
-    series = Series(rows.at_us, rows.value, rows.quality)
-    assessment = assess(series, account.rules)
     reach_us = 2 * account.rules.expected_us
-    edges_us = scope.calendar.hour_edges_us(int(rows.at_us[0]), int(rows.at_us[-1]) + 1 + reach_us)
-    part = spread(series, assessment, account.rules, edges_us)
+    edges_us = scope.calendar.hour_edges_us(int(at_us[0]), int(at_us[-1]) + 1 + reach_us)
+    turns = np.array([since_us for since_us, _ in account.record.multipliers], np.int64)
+    pieces_us = np.unique(np.concatenate([edges_us, turns[(turns > edges_us[0]) & (turns < edges_us[-1])]]))
+    part = spread(assessment, account.rules, pieces_us)
     held_at = np.array([one.at_us for one in assessment.held()], np.int64)
-    held = np.histogram(held_at, edges_us)[0] if len(held_at) else np.zeros(len(edges_us) - 1, np.int64)
-    scale = per_raw(account)
-    hours = {}
-    for at, start_us in enumerate(edges_us[:-1].tolist()):
+    held = np.histogram(held_at, pieces_us)[0] if len(held_at) else np.zeros(len(pieces_us) - 1, np.int64)
+    normal = to_normal(account.unit, account.normal_unit, account.rules.kind)
+    hours: dict[int, _Hour] = {}
+    starts = edges_us[np.searchsorted(edges_us, pieces_us[:-1], side="right") - 1].tolist()
+    for at, start_us in enumerate(starts):
         times = int(part.measured_us[at]), int(part.estimated_us[at]), int(held[at])
         if any(times):
+            scale = EXACT.multiply(account.multiplier_at(int(pieces_us[at])), normal)
             quantity = normal_quantity(int(part.quantity_nano[at]), scale)
-            hours[start_us] = _Hour(*_bookings(scope, account, quantity, start_us), *times)
+            piece = _Hour(*_bookings(scope, account, quantity, start_us), *times)
+            hours[start_us] = hours[start_us].and_(piece) if start_us in hours else piece
     return hours
 
 
@@ -171,7 +197,7 @@ async def _compare_meter(
         stored = await rollups.stored_meter(connection, level, account.meter_id)
         there = {(key, at): row for at, row in stored.items()}
         _compare(scope, f"meter_{rollups.WORD[level]}", rollups.METER_COLUMNS, there, expected, found)
-    held = assess(Series(rows.at_us, rows.value, rows.quality), account.rules).held()
+    held = assess(Series(rows.at_us, rows.value, rows.quality), account.rules, record=account.record).held()
     said = {(key, one.at_us): (str(one.reason),) for one in held}
     kept = {(key, at): (why,) for at, why in (await rollups.stored_held(connection, account.meter_id)).items()}
     _compare(scope, "held_reading", ("why",), kept, said, found)

@@ -44,7 +44,8 @@ class Neighbours:
 
     `previous` is the last one before the stretch, with the first held one between the two; `anchor_us` the last one at
     least an hour before that; `next_us` the first one after the stretch, `beyond_us` the first one at least an hour
-    after that. `reached`: figures are stored for the hours just before the stretch.
+    after that. `reached`: figures are stored for the hours just before the stretch. `settled`: whatever comes, no spike
+    can be made of `previous`.
     """
 
     previous: Accepted | None
@@ -52,6 +53,7 @@ class Neighbours:
     next_us: int | None
     beyond_us: int | None
     reached: bool = False
+    settled: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,8 @@ def shortened(window: Window, marked: Marked, around: Neighbours, calendar: Site
     """
     since = around.previous
     if since is None or since.held_after_us is None or around.next_us is not None or around.reached:
+        return window
+    if not around.settled:
         return window
     start_us = calendar.bucket_start(Level.HOUR, marked.start_us)
     if start_us - since.at_us < LONG_HELD_US:

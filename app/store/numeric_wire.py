@@ -54,16 +54,86 @@ def exact_sum(parts: Iterable[Decimal]) -> Decimal:
     return total
 
 
-def products(
+@dataclass(frozen=True, slots=True)
+class Wide:
+    """n exact numbers that can be added up by the thousand: Σ limbs[i] × 10^(8·i − places).
+
+    Limbs are int64, lowest first, may be negative and need not be carried. `places` is a multiple of eight. Sums of
+    fewer than 10^10 carried numbers fit.
+    """
+
+    limbs: list[Int64s]
+    places: int
+
+    def __len__(self) -> int:
+        return len(self.limbs[0])
+
+    def __getitem__(self, chosen: Int64s) -> Wide:
+        return Wide([limb[chosen] for limb in self.limbs], self.places)
+
+    def grouped(self, starts: Int64s) -> Wide:
+        """The sums of the runs of rows that begin at `starts`, which ascend from 0."""
+        return Wide([np.add.reduceat(limb, starts) for limb in self.limbs], self.places)
+
+    def times(self, signs: Int64s) -> Wide:
+        """Each row times its own small whole number."""
+        return Wide([limb * signs for limb in self.limbs], self.places)
+
+    def at_places(self, places: int) -> Wide:
+        """The same numbers with at least so many decimal places."""
+        more = max(0, -(-(places - self.places) // _PLACES_A_LIMB))
+        zeros = [np.zeros(len(self), np.int64) for _ in range(more)]
+        return Wide([*zeros, *self.limbs], self.places + more * _PLACES_A_LIMB)
+
+    def followed_by(self, other: Wide) -> Wide:
+        """These rows and then those."""
+        places = max(self.places, other.places)
+        one, two = self.at_places(places), other.at_places(places)
+        count = max(len(one.limbs), len(two.limbs))
+        return Wide(
+            [np.concatenate([one._limb(i), two._limb(i)]) for i in range(count)],
+            places,
+        )
+
+    def _limb(self, i: int) -> Int64s:
+        return self.limbs[i] if i < len(self.limbs) else np.zeros(len(self), np.int64)
+
+    def numerics(self) -> Numerics:
+        """The numbers as PostgreSQL takes them."""
+        limbs = _carried([*(limb.copy() for limb in self.limbs), np.zeros(len(self), np.int64)])
+        negative = limbs[-1] < 0
+        if bool(negative.any()):
+            limbs = _carried([np.where(negative, -limb, limb) for limb in limbs])
+        return Numerics(_digits(limbs), np.where(negative, _NEGATIVE, 0).astype(np.uint16), self.places)
+
+
+def wide(numbers: Sequence[Decimal], places: int = 0) -> Wide:
+    """Decimals as numbers to add up, with at least so many places."""
+    scaled, found = _scaled([*numbers, Decimal((0, (0,), -places))])
+    whole = np.array(scaled[:-1], object)
+    signs = np.array([-1 if number < 0 else 1 for number in scaled[:-1]], np.int64)
+    return Wide([limb * signs for limb in _limbs(np.abs(whole))], found)
+
+
+def wide_products(
     whole: npt.NDArray[np.int64] | npt.NDArray[np.object_], factors: Sequence[Decimal], which: Int64s
-) -> Numerics:
+) -> Wide:
     """whole[i] × factors[which[i]], exact. `whole` int64, or objects where a number is beyond 63 bits."""
     scaled, places = _scaled(factors)
     number = np.array([-1 if factor < 0 else 1 for factor in scaled] or [1], np.int64)[which]
     left, right = _limbs(np.abs(whole)), _limbs(np.array([abs(factor) for factor in scaled], object))
     limbs = _convolved(left, right, which)
-    sign = np.where((np.asarray(whole < 0)) != (number < 0), _NEGATIVE, 0).astype(np.uint16)
-    return Numerics(_digits(limbs), sign, places)
+    negative = np.asarray(whole < 0) != (number < 0)
+    if bool(negative.any()):
+        limbs = [np.where(negative, -limb, limb) for limb in limbs]
+    return Wide(limbs, places)
+
+
+def products(
+    whole: npt.NDArray[np.int64] | npt.NDArray[np.object_], factors: Sequence[Decimal], which: Int64s
+) -> Numerics:
+    """whole[i] × factors[which[i]], exact, as PostgreSQL takes them."""
+    return wide_products(whole, factors, which).numerics()
 
 
 def _scaled(factors: Sequence[Decimal]) -> tuple[list[int], int]:
@@ -84,16 +154,24 @@ def _limbs(whole: npt.NDArray[np.int64] | npt.NDArray[np.object_]) -> list[Int64
 
 def _convolved(left: list[Int64s], right: list[Int64s], which: Int64s) -> list[Int64s]:
     """Limbs of left × right[which]. A place sums far fewer than 900 products below 10^16, so 63 bits never overflow."""
-    places: list[Int64s] = [np.zeros(len(which), np.int64) for _ in range(len(left) + len(right))]
+    places: list[Int64s | None] = [None] * (len(left) + len(right))
     for j, factor in enumerate(right):
         chosen = factor[which] if len(factor) > 1 else factor
         for i, limb in enumerate(left):
-            places[i + j] += limb * chosen
-    for i in range(len(places) - 1):
-        carry = places[i] // _LIMB
-        places[i] -= carry * _LIMB
-        places[i + 1] += carry
-    return places
+            product, there = limb * chosen, places[i + j]
+            places[i + j] = product if there is None else np.add(there, product, out=product)
+    return _carried([np.zeros(len(which), np.int64) if place is None else place for place in places])
+
+
+def _carried(limbs: list[Int64s]) -> list[Int64s]:
+    """The same numbers with every limb but the highest from 0 to 10^8 - 1. Changes the arrays; zeros on top go."""
+    for i in range(len(limbs) - 1):
+        carry = limbs[i] // _LIMB
+        limbs[i] -= carry * _LIMB
+        limbs[i + 1] += carry
+    while len(limbs) > 1 and not bool(limbs[-1].any()):
+        limbs.pop()
+    return limbs
 
 
 def _digits(limbs: list[Int64s]) -> npt.NDArray[np.uint16]:

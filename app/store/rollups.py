@@ -22,9 +22,11 @@ from asyncpg.pool import PoolConnectionProxy
 from app.store.numeric_wire import Numerics
 from app.store.readings import COPY_HEADER, COPY_TRAILER, MOMENT, POSTGRES_EPOCH_US
 from energy.consumption import Accepted
-from energy.interval import DAY_US, Level, from_us
+from energy.interval import DAY_US, Level, from_us, to_us
 from energy.reading import Kind, MeterRules, Role
+from energy.record import NO_RECORD, Decision, Exchange, MeterRecord, Saying
 from energy.tce import contribution
+from energy.units import to_normal
 
 Connection: TypeAlias = asyncpg.Connection | PoolConnectionProxy
 """A connection of one's own, or one lent by the pool."""
@@ -50,7 +52,10 @@ CHUNK_US = 90 * DAY_US
 
 @dataclass(frozen=True, slots=True)
 class MeterAccount:
-    """A meter as the accounting sees it. `unit` is the meter's own, `normal_unit` its carrier's."""
+    """A meter as the accounting sees it. `unit` is the meter's own, `normal_unit` its carrier's.
+
+    `multiplier` holds until the record has another one.
+    """
 
     meter_id: int
     code: str
@@ -62,15 +67,25 @@ class MeterAccount:
     unit: str
     normal_unit: str
     multiplier: Decimal
+    record: MeterRecord = NO_RECORD
+
+    def multiplier_at(self, at_us: int) -> Decimal:
+        """What a raw unit drawn at that instant is multiplied with."""
+        return self.record.multiplier_at(at_us, self.multiplier)
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Some of a row of `touched`; `hour` None: whole meters. `marked_us` is when the first of it was committed."""
+    """Some of a row of `touched`; `hour` None: whole meters. `marked_us` is when the first of it was committed.
+
+    `cause` and `actor` say what was done and by whom, where a person did it; else it was readings that came.
+    """
 
     meter: list[int]
     hour: list[int] | None
     marked_us: int
+    cause: str | None = None
+    actor: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,19 +100,6 @@ class ReadingRows:
     value: npt.NDArray[np.float64]
     quality: npt.NDArray[np.int16]
     held: Bools
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class HourRows:
-    """Rows for meter_hour: n of each. A figure is Numerics of n rows, and `known` says where it is not null."""
-
-    meter: npt.NDArray[np.int32]
-    start_us: Int64s
-    measured_us: Int64s
-    estimated_us: Int64s
-    held: npt.NDArray[np.int32]
-    figures: tuple[Numerics, Numerics, Numerics, Numerics]
-    known: tuple[Bools, Bools, Bools, Bools]
 
 
 SETTINGS = """
@@ -119,16 +121,30 @@ CLAIM = """
 DELETE FROM touched WHERE touched_id IN (
     SELECT touched_id FROM touched WHERE touched_id <> ALL ($2::bigint[])
     ORDER BY touched_id LIMIT $1 FOR UPDATE SKIP LOCKED)
-RETURNING meter_id, hour, (extract(epoch FROM marked_at) * 1000000)::bigint AS marked_us
+RETURNING meter_id, hour, (extract(epoch FROM marked_at) * 1000000)::bigint AS marked_us, cause, actor
 """
 PUT_BACK = f"""
-INSERT INTO touched (meter_id, hour, marked_at) VALUES ($1::int[], $2::int[], {MOMENT.format(us="$3::bigint")})
+INSERT INTO touched (meter_id, hour, marked_at, cause, actor)
+VALUES ($1::int[], $2::int[], {MOMENT.format(us="$3::bigint")}, $4, $5)
 RETURNING touched_id
 """
 ACCOUNTS = """
 SELECT meter.*, enterprise.region, carrier.unit AS normal_unit
 FROM meter JOIN enterprise ON enterprise.id = meter.enterprise JOIN carrier ON carrier.code = meter.carrier
 WHERE meter_id = ANY ($1::int[])
+"""
+OWNERS = "SELECT DISTINCT enterprise FROM meter WHERE meter_id = ANY ($1::int[])"
+EXCHANGES = """
+SELECT meter_id, at, old_final, new_initial FROM meter_exchange
+WHERE meter_id = ANY ($1::int[]) AND revoked_at IS NULL ORDER BY meter_id, at
+"""
+DECISIONS = """
+SELECT meter_id, ts, says, amount FROM reading_decision
+WHERE meter_id = ANY ($1::int[]) AND revoked_at IS NULL ORDER BY meter_id, ts
+"""
+MULTIPLIERS = """
+SELECT meter_id, valid_from, multiplier FROM meter_multiplier
+WHERE meter_id = ANY ($1::int[]) AND revoked_at IS NULL ORDER BY meter_id, valid_from
 """
 LOCK = "SELECT pg_advisory_xact_lock($1, slot) FROM unnest($2::int[]) AS slot"
 
@@ -160,7 +176,9 @@ def _us(column: str) -> str:
 BEFORE = f"""
 SELECT {_us("previous.ts")}, {_us("anchor.ts")}, previous.value, previous.quality, {_us("held.since")},
        EXISTS (SELECT FROM meter_hour AS h WHERE h.meter_id = w.meter_id AND h.measured_us + h.estimated_us > 0
-                  AND h.start >= w.begins - interval '2 hours' AND h.start < w.begins)
+                  AND h.start >= w.begins - interval '2 hours' AND h.start < w.begins),
+       (SELECT count(*) FROM (SELECT FROM held_reading AS h WHERE h.meter_id = w.meter_id AND h.ts > previous.ts
+                              AND h.ts < w.begins AND h.why = 'register-fell' LIMIT 2) AS fell) = 2
 FROM {STRETCHES}
 {_nearest("previous", "< w.begins", "DESC")}
 {_nearest("anchor", "<= previous.ts - interval '1 hour'", "DESC")}
@@ -214,6 +232,23 @@ FORGET_HOURS = f"""
 DELETE FROM meter_hour AS h USING {STRETCHES} WHERE h.meter_id = w.meter_id AND h.start >= w.begins AND h.start < w.ends
 """
 FIGURES = ("quantity", "tce_equivalent", "tce_equal", "tco2")
+TAKE_HOURS = (
+    FORGET_HOURS
+    + f"""
+RETURNING h.meter_id, {_us("h.start")}, {", ".join(f"h.{name}" for name in FIGURES)},
+          h.measured_us, h.estimated_us, h.held
+"""
+)
+ENTERPRISE_FIGURES = tuple(f"{name}{side}" for side in ("", "_net") for name in FIGURES)
+_CHANGE = "start timestamptz, measured_us bigint, estimated_us bigint, held integer, {figures}"
+CHANGES = "".join(
+    f"CREATE TEMPORARY TABLE IF NOT EXISTS {name}_change "
+    f"({key}, {_CHANGE.format(figures=', '.join(f'{figure} numeric' for figure in figures))}) ON COMMIT DELETE ROWS;"
+    for name, key, figures in (
+        ("meter", "meter_id integer", FIGURES),
+        ("enterprise", "pair integer", ENTERPRISE_FIGURES),
+    )
+)
 HOUR_COLUMNS = ("meter_id", "start", "measured_us", "estimated_us", "held", *FIGURES)
 
 METER_SUMS = """
@@ -288,27 +323,49 @@ async def claim(connection: Connection, *, pairs: int, aside: Iterable[int]) -> 
     if average is None:
         return []
     rows = await connection.fetch(CLAIM, max(1, int(pairs / max(average, 1.0))), list(aside))
-    return [Mark(row["meter_id"], row["hour"], row["marked_us"]) for row in rows]
+    return [Mark(*row) for row in rows]
 
 
 async def put_back(connection: Connection, mark: Mark) -> int:
     """Leave a mark for later, with its age. Answers its number."""
-    return int(await connection.fetchval(PUT_BACK, mark.meter, mark.hour, mark.marked_us))
+    return int(await connection.fetchval(PUT_BACK, mark.meter, mark.hour, mark.marked_us, mark.cause, mark.actor))
 
 
 async def accounts(connection: Connection, meters: Sequence[int]) -> dict[int, MeterAccount | ValueError]:
     """The meters that exist, by number; for one that cannot be accounted, why."""
-    return {row["meter_id"]: _account(row) for row in await connection.fetch(ACCOUNTS, meters)}
+    said = await records(connection, meters)
+    rows = await connection.fetch(ACCOUNTS, meters)
+    return {row["meter_id"]: _account(row, said.get(row["meter_id"], NO_RECORD)) for row in rows}
 
 
-def _account(row: asyncpg.Record) -> MeterAccount | ValueError:
+async def records(connection: Connection, meters: Sequence[int]) -> dict[int, MeterRecord]:
+    """What is on the record of these meters; those of which nothing is are left out."""
+    exchanges: dict[int, list[Exchange]] = {}
+    for meter, at, old_final, new_initial in await connection.fetch(EXCHANGES, meters):
+        exchanges.setdefault(meter, []).append(Exchange(to_us(at), old_final, new_initial))
+    decisions: dict[int, list[Decision]] = {}
+    for meter, ts, says, amount in await connection.fetch(DECISIONS, meters):
+        decisions.setdefault(meter, []).append(Decision(to_us(ts), Saying(says), amount or 0.0))
+    multipliers: dict[int, list[tuple[int, Decimal]]] = {}
+    for meter, valid_from, multiplier in await connection.fetch(MULTIPLIERS, meters):
+        multipliers.setdefault(meter, []).append((to_us(valid_from), multiplier))
+    return {
+        meter: MeterRecord(
+            tuple(exchanges.get(meter, ())), tuple(decisions.get(meter, ())), tuple(multipliers.get(meter, ()))
+        )
+        for meter in {*exchanges, *decisions, *multipliers}
+    }
+
+
+def _account(row: asyncpg.Record, record: MeterRecord) -> MeterAccount | ValueError:
     try:
-        return _sound_account(row)
+        return _sound_account(row, record)
     except ValueError as error:
         return error
 
 
-def _sound_account(row: asyncpg.Record) -> MeterAccount:
+def _sound_account(row: asyncpg.Record, record: MeterRecord) -> MeterAccount:
+    to_normal(row["unit"], row["normal_unit"], Kind(row["kind"]))  # raises UnitMismatch
     rules = MeterRules(Kind(row["kind"]), row["expected_interval_s"], row["rolls_over_at"], row["max_rate_per_h"])
     named = ("meter_id", "code", "enterprise", "region", "carrier")
     return MeterAccount(
@@ -318,7 +375,13 @@ def _sound_account(row: asyncpg.Record) -> MeterAccount:
         unit=row["unit"],
         normal_unit=row["normal_unit"],
         multiplier=row["multiplier"],
+        record=record,
     )
+
+
+async def owners(connection: Connection, meters: Sequence[int]) -> list[str]:
+    """The enterprises of these meters."""
+    return [row[0] for row in await connection.fetch(OWNERS, meters)]
 
 
 async def lock_enterprises(connection: Connection, enterprises: Iterable[str]) -> None:
@@ -340,18 +403,20 @@ Stretches = tuple[list[int], list[int], list[int]]
 class Before:
     """The last accepted reading before a stretch, and the time of the last one at least an hour before that.
 
-    `reached`: figures are stored for the hours just before the stretch.
+    `reached`: figures are stored for the hours just before the stretch. `settled`: two registers that fell follow the
+    last one, so whatever comes it is no spike.
     """
 
     last: Accepted | None
     anchor_us: int | None
     reached: bool
+    settled: bool
 
     @classmethod
     def of(cls, row: asyncpg.Record) -> Before:
-        last_us, anchor_us, value, quality, held_after_us, reached = row
+        last_us, anchor_us, value, quality, held_after_us, reached, settled = row
         last = None if last_us is None else Accepted(last_us, value, quality, held_after_us)
-        return cls(last, anchor_us, reached)
+        return cls(last, anchor_us, reached, settled)
 
 
 async def before(connection: Connection, stretches: Stretches) -> list[Before]:
@@ -423,56 +488,153 @@ async def replace_held(connection: Connection, stretches: Stretches, held: Seque
         await connection.execute(KEEP_HELD, *map(list, zip(*held, strict=True)))
 
 
-async def replace_hours(connection: Connection, stretches: Stretches, rows: HourRows) -> None:
-    """In these stretches the meters' hours are exactly these rows."""
+@dataclass(frozen=True, slots=True, eq=False)
+class OldHours:
+    """Hours that were taken away: n rows with their figures, None where there was none."""
+
+    meter: Int64s
+    start_us: Int64s
+    figures: tuple[list[Decimal | None], ...]
+    measured_us: Int64s
+    estimated_us: Int64s
+    held: Int64s
+
+
+async def take_hours(connection: Connection, stretches: Stretches) -> OldHours:
+    """Take the meters' hours in these stretches away, and answer them."""
+    rows = await connection.fetch(TAKE_HOURS, *stretches)
+    columns = list(zip(*rows, strict=True)) if rows else [()] * 9
+    whole = [np.array(columns[i], np.int64) for i in (0, 1, 6, 7, 8)]
+    return OldHours(whole[0], whole[1], tuple(list(columns[i]) for i in range(2, 6)), *whole[2:])
+
+
+async def forget_hours(connection: Connection, stretches: Stretches) -> None:
+    """Take the meters' hours in these stretches away."""
     await connection.execute(FORGET_HOURS, *stretches)
-    if len(rows.meter):
-        await connection.copy_to_table(
-            "meter_hour", source=io.BytesIO(hour_bytes(rows)), columns=HOUR_COLUMNS, format="binary"
+
+
+async def add_hours(connection: Connection, rows: NumericRows) -> None:
+    """New hours of meters, where none are."""
+    if len(rows.known[0]):
+        source = io.BytesIO(numeric_bytes(rows))
+        await connection.copy_to_table("meter_hour", source=source, columns=HOUR_COLUMNS, format="binary")
+
+
+async def merge_meters(connection: Connection, levels: Mapping[Level, NumericRows], *, shrink: bool) -> None:
+    """Add to the longer buckets of meters what their hours changed by. `shrink`: some may have nothing left."""
+    columns = ("meter_id", "start", "measured_us", "estimated_us", "held", *FIGURES)
+    for level, rows in levels.items():
+        await _merge(connection, f"meter_{WORD[level]}", ("meter_id", "start"), columns, rows, shrink)
+
+
+async def merge_enterprises(
+    connection: Connection, levels: Mapping[Level, NumericRows], pairs: Sequence[tuple[str, str]], *, shrink: bool
+) -> None:
+    """Add to the buckets of enterprises what their meters changed by. A row's number is a place in `pairs`, from 1."""
+    columns = ("pair", "start", "measured_us", "estimated_us", "held", *ENTERPRISE_FIGURES)
+    for level, rows in levels.items():
+        table, key = f"enterprise_{WORD[level]}", ("enterprise", "start", "carrier")
+        await _merge(connection, table, key, columns, rows, shrink, pairs)
+
+
+async def _merge(
+    connection: Connection,
+    table: str,
+    key: Sequence[str],
+    columns: Sequence[str],
+    rows: NumericRows,
+    shrink: bool,
+    pairs: Sequence[tuple[str, str]] = (),
+) -> None:
+    if not len(rows.known[0]):
+        return
+    name = "enterprise_change" if pairs else "meter_change"
+    await connection.copy_to_table(
+        name, schema_name="pg_temp", source=io.BytesIO(numeric_bytes(rows)), columns=columns, format="binary"
+    )
+    listed = ([enterprise for enterprise, _ in pairs], [carrier for _, carrier in pairs]) if pairs else ()
+    origin = f"pg_temp.{name}"
+    if pairs:
+        origin += (
+            " JOIN unnest($1::text[], $2::text[]) WITH ORDINALITY AS named (enterprise, carrier, pair) USING (pair)"
         )
+    added = ["measured_us", "estimated_us", "held", *(c for c in columns if c in {*FIGURES, *ENTERPRISE_FIGURES})]
+    names = ", ".join([*key, *added])
+    sums = ", ".join(f"{column} = t.{column} + excluded.{column}" for column in added)
+    await connection.execute(
+        f"INSERT INTO {table} AS t ({names}) SELECT {names} FROM {origin} "  # our own names
+        f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {sums}",
+        *listed,
+    )
+    if shrink:
+        same = " AND ".join(f"t.{column} = change.{column}" for column in key)
+        await connection.execute(
+            f"DELETE FROM {table} AS t USING (SELECT {', '.join(key)} FROM {origin}) AS change "
+            f"WHERE {same} AND t.measured_us = 0 AND t.estimated_us = 0 AND t.held = 0",
+            *listed,
+        )
+    await connection.execute(f"DELETE FROM pg_temp.{name}")
 
 
-def hour_bytes(rows: HourRows) -> bytes:
+async def prepare(connection: Connection) -> None:
+    """Settings of this transaction, and the tables changes are gathered in, which each connection has of its own."""
+    await connection.execute(SETTINGS)
+    await connection.execute(CHANGES)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NumericRows:
+    """n rows of a rollup: a number (meter, or place in a list), start, times, held readings, and exact figures.
+
+    `known` says where each figure is not null.
+    """
+
+    number: Int64s
+    start_us: Int64s
+    measured_us: Int64s
+    estimated_us: Int64s
+    held: Int64s
+    figures: tuple[Numerics, ...]
+    known: tuple[Bools, ...]
+
+
+def numeric_bytes(rows: NumericRows) -> bytes:
     """The rows as PostgreSQL's binary COPY. Which figures are null decides a row's length, so like goes with like."""
     pattern = sum(
-        (known.astype(np.int64) << i for i, known in enumerate(rows.known)), np.zeros(len(rows.meter), np.int64)
+        (known.astype(np.int64) << i for i, known in enumerate(rows.known)), np.zeros(len(rows.number), np.int64)
     )
     parts = []
+    chunk = rows.start_us // CHUNK_US
     for kind in np.unique(pattern).tolist():
         chosen = np.flatnonzero(pattern == kind)
-        order = np.lexsort((rows.start_us[chosen], rows.meter[chosen], rows.start_us[chosen] // CHUNK_US))
-        parts.append(_alike(rows, chosen[order], kind))
+        if chunk[chosen].min() != chunk[chosen].max():
+            chosen = chosen[np.argsort(chunk[chosen], kind="stable")]
+        parts.append(_alike(rows, chosen, kind))
     return b"".join((COPY_HEADER, *parts, COPY_TRAILER))
 
 
-_FIXED = (("meter", ">i4"), ("start", ">i8"), ("measured", ">i8"), ("estimated", ">i8"), ("held", ">i4"))
+_FIXED = (("number", ">i4"), ("start", ">i8"), ("measured", ">i8"), ("estimated", ">i8"), ("held", ">i4"))
 
 
-def _alike(rows: HourRows, chosen: Int64s, known: int) -> bytes:
-    present = [bool(known >> i & 1) for i in range(len(FIGURES))]
+def _alike(rows: NumericRows, chosen: Int64s, known: int) -> bytes:
+    present = [bool(known >> i & 1) for i in range(len(rows.figures))]
     shape: list[Any] = [("fields", ">i2")]
     for name, form in _FIXED:
         shape += [(f"{name}_length", ">i4"), (name, form)]
-    for name, figure, there in zip(FIGURES, rows.figures, present, strict=True):
-        shape.append((f"{name}_length", ">i4"))
+    for i, (figure, there) in enumerate(zip(rows.figures, present, strict=True)):
+        shape.append((f"figure{i}_length", ">i4"))
         if there:
-            shape.append((name, [("head", ">i2", 4), ("digits", ">u2", figure.digits.shape[1])]))
+            shape.append((f"figure{i}", [("head", ">i2", 4), ("digits", ">u2", figure.digits.shape[1])]))
     table: Any = np.zeros(len(chosen), np.dtype(shape))
-    table["fields"] = len(_FIXED) + len(FIGURES)
-    columns: tuple[npt.NDArray[Any], ...] = (
-        rows.meter,
-        rows.start_us - POSTGRES_EPOCH_US,
-        rows.measured_us,
-        rows.estimated_us,
-        rows.held,
-    )
+    table["fields"] = len(_FIXED) + len(rows.figures)
+    columns = (rows.number, rows.start_us - POSTGRES_EPOCH_US, rows.measured_us, rows.estimated_us, rows.held)
     for (name, form), column in zip(_FIXED, columns, strict=True):
         table[f"{name}_length"] = np.dtype(form).itemsize
         table[name] = column[chosen]
-    for name, figure, there in zip(FIGURES, rows.figures, present, strict=True):
-        table[f"{name}_length"] = table.dtype[name].itemsize if there else -1
+    for i, (figure, there) in enumerate(zip(rows.figures, present, strict=True)):
+        table[f"figure{i}_length"] = table.dtype[f"figure{i}"].itemsize if there else -1
         if there:
-            _fill(table[name], figure, chosen)
+            _fill(table[f"figure{i}"], figure, chosen)
     return bytes(table.tobytes())
 
 

@@ -46,7 +46,7 @@ def edges(*at_us: int) -> Int64s:
 
 def spread_over(series: Series, rules: MeterRules, *at_us: int) -> Spread:
     """The buckets between these edges."""
-    return spread(series, assess(series, rules), rules, edges(*at_us))
+    return spread(assess(series, rules), rules, edges(*at_us))
 
 
 def amounts(found: Spread) -> list[float]:
@@ -113,12 +113,16 @@ def cases(draw: st.DrawFn) -> Case:
 
 
 def window_of(case: Case) -> tuple[Accepted | None, Series]:
-    """What has to be loaded for the window: the accepted reading before it, and all up to the first one after it."""
+    """What to load for the window: the accepted reading before it, and all up to the first after it that stays."""
     accepted = assess(case.series, case.rules).accepted
     at_us = case.series.at_us
     earlier = np.flatnonzero(accepted & (at_us <= case.edges_us[0]))
     later = np.flatnonzero(accepted & (at_us >= case.edges_us[-1]))
-    first, last = (int(earlier[-1]) + 1 if len(earlier) else 0), (int(later[0]) + 1 if len(later) else len(at_us))
+    first, last = (int(earlier[-1]) + 1 if len(earlier) else 0), len(at_us)
+    for end in range(int(later[0]) + 1 if len(later) else last, last):
+        if assess(case.series[first:end], case.rules).certain(case.rules)[later[0] - first :].any():
+            last = end
+            break
     before = None
     if len(earlier):
         at = int(earlier[-1])

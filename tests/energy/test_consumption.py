@@ -42,14 +42,14 @@ def test_a_rollover_from_the_last_tenth_into_the_first_is_counted_through() -> N
     assessment = assess(series, rules)
     assert assessment.accepted.all()
     assert assessment.rolled_over.tolist() == [False, True]
-    assert amounts(spread(series, assessment, rules, edges(0, QUARTER_US))) == [36]
+    assert amounts(spread(assessment, rules, edges(0, QUARTER_US))) == [36]
 
 
 def test_a_fall_of_a_meter_that_never_rolls_over_is_a_glitch_left_out_when_the_course_returns() -> None:
     rules, series = a_register(), readings(38_312, 0, 38_315)
     assessment = assess(series, rules)
     assert reasons(assessment) == [(1, "register-fell")]
-    found = spread(series, assessment, rules, edges(0, QUARTER_US, 2 * QUARTER_US))
+    found = spread(assessment, rules, edges(0, QUARTER_US, 2 * QUARTER_US))
     assert amounts(found) == [1.5, 1.5]
     assert found.estimated_us.tolist() == [QUARTER_US, QUARTER_US], "a held reading lies between"
 
@@ -83,7 +83,7 @@ def test_six_hours_without_a_reading_are_bridged_as_an_estimate_and_nothing_is_h
     rules = a_register(limit=120)
     assessment = assess(series, rules)
     assert assessment.accepted.all()
-    found = spread(series, assessment, rules, edges(0, HOUR_US, 6 * HOUR_US, 6 * HOUR_US + QUARTER_US))
+    found = spread(assessment, rules, edges(0, HOUR_US, 6 * HOUR_US, 6 * HOUR_US + QUARTER_US))
     assert amounts(found) == [100, 500, 25]
     assert found.estimated_us.tolist() == [HOUR_US, 5 * HOUR_US, 0]
     assert found.measured_us.tolist() == [0, 0, QUARTER_US]
@@ -186,13 +186,13 @@ def test_a_meter_without_readings_has_empty_buckets() -> None:
 def test_what_is_held_before_a_series_makes_the_bridge_to_it_an_estimate() -> None:
     before = Accepted(0, 10.0, held_after_us=QUARTER_US)
     series = readings(14, start_us=2 * QUARTER_US)
-    found = spread(series, assess(series, a_register(), before=before), a_register(), edges(0, HOUR_US), before=before)
+    found = spread(assess(series, a_register(), before=before), a_register(), edges(0, HOUR_US), before=before)
     assert (amounts(found), found.estimated_us.tolist()) == ([4], [2 * QUARTER_US])
 
 
 def test_what_is_held_at_the_start_of_a_series_makes_the_bridge_over_it_an_estimate() -> None:
     before, rules, series = Accepted(0, 10.0), a_register(), readings(3, 14, start_us=QUARTER_US)
-    found = spread(series, assess(series, rules, before=before), rules, edges(0, HOUR_US), before=before)
+    found = spread(assess(series, rules, before=before), rules, edges(0, HOUR_US), before=before)
     assert (amounts(found), found.estimated_us.tolist()) == ([4], [2 * QUARTER_US])
 
 

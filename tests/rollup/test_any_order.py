@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from itertools import count
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from app.rollup.verify import verify
@@ -120,7 +120,10 @@ async def work(workers: list[RollupWorker], passes: str) -> None:
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=60,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(makings=st.lists(MAKINGS, min_size=3, max_size=3), arrivals=ARRIVALS)
 async def test_stored_figures_equal_a_recomputation_from_nothing(

@@ -8,6 +8,7 @@ from decimal import Decimal
 import pytest
 
 from app.rollup.verify import verify
+from energy.interval import to_us
 from tests.rollup.a_plant import CALENDAR, HOUR_US, PLANT, Plant, at, hourly, set_factor
 
 
@@ -117,15 +118,37 @@ async def test_a_held_reading_is_shown_and_out_of_the_sum(plant: Plant) -> None:
     assert [row["why"] for row in kept] == ["register-fell"]
 
 
+async def test_a_lone_spike_is_discarded_when_the_register_is_back_on_its_course(plant: Plant) -> None:
+    """10 an hour; one reading says 5,000. Until two are back nobody can know; then the spike alone is out."""
+    meter = await plant.meter("E001")
+    course = hourly("2026-11-01T00:00", [float(10 * i) for i in range(60)])
+    worker = plant.worker()
+    await plant.send(meter, [*course[:50], (course[50][0], 5000.0)])
+    await worker.catch_up()
+    for reading in course[51:]:
+        await plant.send(meter, [reading])
+        await worker.catch_up()
+
+    held = await plant.sql.fetch("SELECT ts, why FROM held_reading")
+    assert [(to_us(row["ts"]), row["why"]) for row in held] == [(course[50][0], "spike")]
+    (year,) = await plant.figures("meter", "year", meter_id=meter)
+    assert year["quantity"] == 590
+    (hour,) = [
+        row for row in await plant.figures("meter", "hour", meter_id=meter) if to_us(row["start"]) == course[50][0]
+    ]
+    assert (hour["quantity"], hour["estimated_us"]) == (10, HOUR_US)
+    assert (await verify(plant.database, CALENDAR)).differences == []
+
+
 async def test_a_late_reading_can_free_what_was_held_long_after_it(plant: Plant) -> None:
     """A glitch at the start held everything after it; corrected, days of readings stand again."""
     meter = await plant.meter("E001")
     history = hourly("2026-11-01T00:00", [float(i) for i in range(200)])
     worker = plant.worker()
-    await plant.send(meter, [(history[0][0], 0.0), (history[1][0], 5000.0), *history[2:]])
+    await plant.send(meter, [(history[0][0], 5000.0), *history[1:]])
     await worker.catch_up()
-    assert await plant.sql.fetchval("SELECT count(*) FROM held_reading") == 198
-    await plant.send(meter, [history[1]])
+    assert await plant.sql.fetchval("SELECT count(*) FROM held_reading") == 199
+    await plant.send(meter, [history[0]])
     await worker.catch_up()
 
     assert await plant.sql.fetchval("SELECT count(*) FROM held_reading") == 0
