@@ -13,7 +13,8 @@ from datetime import date, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
 from enum import StrEnum
 
-from energy.projection import MONTHS, T80, Elapsed, Outlook, Projection, outlook
+from energy.ordinary_year import MONTHS
+from energy.projection import T80, Elapsed, Outlook, Projection, outlook
 from energy.same_days import days_of
 
 CENT = Decimal("0.01")
@@ -193,7 +194,7 @@ class Standing:
 def position_of(budget: Budget, standing: Standing, rule: TierRule = TierRule()) -> Position:
     """Where the budget stands. Pure; `standing.as_of` is the time."""
     plan = [float(month) for month in budget.monthly]
-    found = outlook(standing.history, standing.months, plan=plan)
+    found = outlook(standing.history, standing.months, plan=plan, year=budget.year, spring_festival=True)
     projection = found.against(float(budget.amount))
     notes = list(standing.notes)
     if not any(month is not None for year in standing.history for month in year):
@@ -232,7 +233,7 @@ def crossing_of(found: Outlook, budget: Budget, as_of: date) -> Crossing:
 
 
 def _crossing(found: Outlook, budget: Budget, as_of: date, quantile: float) -> date | None:
-    factor = math.exp(found.z + quantile * found.s)
+    factor = math.exp(found.level + quantile * found.spread)
     left = float(budget.amount) - found.spent - found.missing * factor
     if left < 0:
         return min(as_of, date(budget.year, 12, 31))

@@ -20,7 +20,8 @@ from app.store.rollups import Connection
 from app.store.tables import budget_position
 from energy.budget import Budget, BudgetBasis, Position, Standing, position_of
 from energy.interval import DAY_US, SiteCalendar, from_us
-from energy.projection import MONTHS, MOST_YEARS, Elapsed
+from energy.ordinary_year import MONTHS, MOST_YEARS
+from energy.projection import Elapsed
 from energy.same_days import Day, days_of, elapsed_of, same_day_before
 
 Int64s = npt.NDArray[np.int64]
