@@ -8,13 +8,14 @@ VENV := .venv
 READY := $(VENV)/ready
 BIN := $(VENV)/bin
 
-.PHONY: help demo test bench soak check format lock clean
+.PHONY: help demo test bench soak fuzz check format lock clean
 
 help:
 	@echo 'make demo    a running city on this machine (options in ARGS="…"; Ctrl-C stops it)'
 	@echo 'make test    every check and every test, on a real database and a real broker'
 	@echo 'make bench   what the product costs beside plain COPY or a peer (ONLY=ingest, rollup, peers, …; options in ARGS="…")'
 	@echo 'make soak    seeded runs of kills, cuts and faults, an hour at most (ONLY=ingest; options in ARGS="…")'
+	@echo 'make fuzz    a decoder fed by the fuzzer for a minute (ONLY=json, csv or frames; options in ARGS="…")'
 	@echo 'make check   format, lint, types, arrows'
 
 $(READY): requirements/dev.txt pyproject.toml
@@ -37,6 +38,9 @@ bench: $(READY)
 
 soak: $(READY)
 	$(BIN)/python -m tests.soak $(or $(ONLY),ingest) $(ARGS)
+
+fuzz: $(READY)
+	$(BIN)/python -m tests.fuzz $(or $(ONLY),json) $(ARGS)
 
 check: $(READY)
 	$(BIN)/ruff format --check .

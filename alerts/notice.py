@@ -160,6 +160,14 @@ def steps_due(settings: AlertSettings, level: Level, steps_done: int, since: dat
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """Immediate mails a recipient may get an hour and a day."""
+
+    per_hour: int = 5
+    per_day: int = 20
+
+
+@dataclass(frozen=True, slots=True)
 class Sent:
     """How many immediate mails somebody got within the last hour and the last day."""
 
@@ -167,11 +175,16 @@ class Sent:
     last_day: int
 
 
-def may_go_now(settings: AlertSettings, sent: Sent, level: Level) -> bool:
-    """Whether a recipient may get another immediate mail; what may not is merged into a digest, never dropped."""
-    if sent.last_day >= settings.mails_per_day:
-        return False
-    return level is Level.RED or sent.last_hour < settings.mails_per_hour
+def put_off(limits: Limits, sent: Sent, level: Level, now: datetime) -> datetime | None:
+    """Until when a mail waits to be merged with others, because its recipient got enough; None when it may go now.
+
+    Red passes the hourly limit. Nothing is dropped. `now` carries the local zone.
+    """
+    if sent.last_day >= limits.per_day:
+        return due_at(Delivery.DAILY, now)
+    if level is Level.RED or sent.last_hour < limits.per_hour:
+        return None
+    return now + timedelta(hours=1)
 
 
 def may_silence(settings: AlertSettings, level: Level, *, supervisor: bool, days: float) -> str | None:

@@ -82,7 +82,10 @@ class OutboxBook(Protocol):
         """The next row that is due, leased; what exceeds a recipient's limit is put into a digest instead."""
 
     async def settle(self, row: Row, owner: str, settled: Settled, now: datetime) -> bool:
-        """Write down what became of a row; False when the lease was lost meanwhile. A failed one tells the next."""
+        """Write down what became of a row; False when the lease was lost meanwhile.
+
+        For one that failed the next contact is told in the same transaction.
+        """
 
     async def alarm(self, kind: str, subject: str, detail: str, now: datetime) -> None:
         """Something is wrong with the platform itself: kept open until cleared, repeated ones are counted."""
@@ -159,7 +162,7 @@ class MailSender:
         self._make = mailer or (lambda: Mailer(server_of(url, plain_allowed=plain_allowed)))
         self._owner = f"sender-{secrets.token_hex(6)}"
         self._failures = 0
-        self._barred = False
+        self.barred = False
         self._mailer: Mailer | None = None
 
     async def run(self, until: asyncio.Event) -> None:
@@ -167,13 +170,16 @@ class MailSender:
         try:
             while not until.is_set():
                 wait_s = await self._turn()
-                if self._barred:
+                if self.barred:
                     # Trying a refused password again and again locks the account; a person has to mend it.
                     await until.wait()
                 await self._wait(until, wait_s)
         finally:
-            if self._mailer is not None:
-                await asyncio.to_thread(self._mailer.close)
+            await self._close()
+
+    async def _close(self) -> None:
+        if self._mailer is not None:
+            await asyncio.to_thread(self._mailer.close)
 
     async def _turn(self) -> float:
         try:
@@ -190,26 +196,26 @@ class MailSender:
     async def drain(self) -> int:
         """Send what is due, without pace, until nothing is due or the server cannot be used. Answers how many went."""
         sent = 0
-        while True:
-            row = await self._claim()
-            if row is None:
-                return sent
-            result = await self._send(row)
-            sent += isinstance(result, Delivered)
-            if isinstance(result, Barred | Unreachable):
-                return sent
+        try:
+            while (row := await self._claim()) is not None:
+                result = await self._send(row)
+                sent += isinstance(result, Delivered)
+                if isinstance(result, Barred | Unreachable):
+                    break
+        finally:
+            await self._close()
+        return sent
 
     async def one(self) -> float:
         """One row at most; answers the seconds to wait before the next."""
         row = await self._claim()
         if row is None:
-            if self._mailer is not None:
-                await asyncio.to_thread(self._mailer.close)
+            await self._close()
             return self._idle_s
         result = await self._send(row)
         match result:
             case Barred():
-                self._barred = True
+                self.barred = True
                 return 0.0
             case Unreachable() | Later(everybody=True):
                 self._failures += 1

@@ -503,12 +503,12 @@ class PacketReader:
         """Read whole packets; where the first that is not whole begins."""
         at, end = 0, len(data)
         append, topics = packets.append, self._topics
+        self._needed = 0  # that of an earlier packet says nothing of the one that begins now
         while end - at >= 2:
             first, length, body = data[at], data[at + 1], at + 2
             if length > 127:
                 known = _length_at(data, at + 1)
                 if known is None:
-                    self._needed = 0
                     break
                 length, body = known
             stop = body + length

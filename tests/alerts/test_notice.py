@@ -10,6 +10,7 @@ import pytest
 from alerts.notice import (
     Contact,
     Delivery,
+    Limits,
     Reason,
     Sent,
     Told,
@@ -17,8 +18,8 @@ from alerts.notice import (
     due_at,
     first_roles,
     is_workday,
-    may_go_now,
     may_silence,
+    put_off,
     reason_to_tell,
     steps_due,
     with_roles,
@@ -126,10 +127,11 @@ def test_the_order_of_contacts_says_their_role_unless_they_say_it() -> None:
 
 
 def test_red_passes_the_hourly_limit_and_nothing_the_daily_one() -> None:
-    assert may_go_now(DEFAULTS, Sent(4, 19), ORANGE)
-    assert not may_go_now(DEFAULTS, Sent(5, 5), ORANGE)
-    assert may_go_now(DEFAULTS, Sent(5, 5), RED)
-    assert not may_go_now(DEFAULTS, Sent(0, 20), RED)
+    limits, now = Limits(5, 20), datetime(2026, 5, 5, 10, 0, tzinfo=ZONE)
+    assert put_off(limits, Sent(4, 19), ORANGE, now) is None
+    assert put_off(limits, Sent(5, 5), ORANGE, now) == datetime(2026, 5, 5, 11, 0, tzinfo=ZONE)
+    assert put_off(limits, Sent(5, 5), RED, now) is None
+    assert put_off(limits, Sent(0, 20), RED, now) == datetime(2026, 5, 6, 8, 30, tzinfo=ZONE)
 
 
 def test_who_may_silence_what_for_how_long() -> None:
