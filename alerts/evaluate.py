@@ -30,7 +30,8 @@ class BudgetPosition:
 
     Energies net, in the unit of the budget (tce, or tCO2 for `basis` co2). `spent_measured` is the part of `spent` that
     was measured, not interpolated. `cover30` and `estimated30`: measured and estimated share of the last 30 days, 0..1.
-    `p_over` and the projection are None when nothing can be projected.
+    `late_s`: lateness of the worst meter beyond its interval, in seconds. `p_over` and the projection are None when
+    nothing can be projected. `months` are the whole ones of the year, `plan` all twelve.
     """
 
     enterprise: str
@@ -51,8 +52,9 @@ class BudgetPosition:
     crossing: date | None
     cover30: float
     estimated30: float
-    late: bool
+    late_s: float
     months: tuple[MonthFigure, ...] = ()
+    plan: tuple[Decimal, ...] = ()
 
     @property
     def days_left_share(self) -> float:
@@ -118,7 +120,7 @@ Position = BudgetPosition | DataPosition | MeterPosition | LinePosition | Integr
 
 def data_state(settings: AlertSettings, position: BudgetPosition) -> Data:
     """Whether the data carry a judgement. Missing is not zero: a plant that fell silent is not saving."""
-    if position.late:
+    if position.late_s > settings.data_grace_h * 3600:
         return Data.LATE
     if position.p_over is None or position.cover30 < settings.cover_min:
         return Data.MISSING

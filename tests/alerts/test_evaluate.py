@@ -51,7 +51,7 @@ def a_position(**changes: object) -> BudgetPosition:
         crossing=None,
         cover30=1.0,
         estimated30=0.0,
-        late=False,
+        late_s=0.0,
     )
     return replace(sound, **changes)  # type: ignore[arg-type]  # names are checked by replace
 
@@ -97,7 +97,8 @@ def test_a_months_close_confirms_by_itself() -> None:
     [
         ({"cover30": 0.9}, Data.OK),
         ({"cover30": 0.899}, Data.MISSING),
-        ({"late": True}, Data.LATE),
+        ({"late_s": 6 * 3600.0}, Data.OK),
+        ({"late_s": 6 * 3600.0 + 1}, Data.LATE),
         ({"p_over": None}, Data.MISSING),
     ],
 )
