@@ -159,8 +159,7 @@ class AlertEngine:
         days = days_due(await self._book.last_day(), self._schedule.today(now))
         if days:
             await self._wait_for_data()
-            for day in days:
-                await self.evaluate(day, why="daily", tell=day == days[-1])
+            await self.evaluate_days(days, why="daily")
             return
         since = await self._book.last_run()
         revised = [] if since is None else await self._source.revised_since(since)
@@ -175,6 +174,16 @@ class AlertEngine:
                 log.warning("evaluating although not all data has come in")
                 return
             await asyncio.sleep(min(5.0, self._schedule.look_every_s))
+
+    async def evaluate_days(
+        self, days: Sequence[date], *, why: str, enterprises: Sequence[str] | None = None
+    ) -> tuple[int, int]:
+        """Several days, oldest first; only what stands after the last is told. Answers positions and notices."""
+        evaluated = told = 0
+        for day in days:
+            found = await self.evaluate(day, why=why, tell=day == days[-1], enterprises=enterprises)
+            evaluated, told = evaluated + found[0], told + found[1]
+        return evaluated, told
 
     async def evaluate(
         self, day: date, *, why: str, tell: bool, enterprises: Sequence[str] | None = None

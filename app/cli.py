@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
@@ -33,6 +33,8 @@ app = typer.Typer(
 token_app = typer.Typer(help="Tokens for people and programs.", no_args_is_help=True)
 app.add_typer(token_app, name="token")
 app.add_typer(stack_app, name="stack")
+alerts_app = typer.Typer(help="Alerts: evaluate now, or replay the past.", no_args_is_help=True)
+app.add_typer(alerts_app, name="alerts")
 
 
 def fail(message: str, status: int = FAILED) -> typer.Exit:
@@ -134,6 +136,8 @@ def serve(
     set_up_logs(settings.log_format)
     try:
         run(settings, run_service(settings, chosen))
+    except WrongSetting as error:
+        raise fail(str(error), WRONG_USE) from error
     except (PortTaken, SchemaMissing, RoleMissing) as error:
         raise fail(str(error)) from error
     except ExceptionGroup as group:
@@ -316,6 +320,62 @@ def replay(
     typer.echo(str(summary))
     if not summary.complete:
         raise typer.Exit(FAILED)
+
+
+@alerts_app.command()
+def evaluate(
+    first: Annotated[str | None, typer.Option("--from", help="First local day; without it only today.")] = None,
+    last: Annotated[str | None, typer.Option("--to", help="Last local day; without it today.")] = None,
+    enterprise: Annotated[list[str] | None, typer.Option(help="Only this one; may be given again.")] = None,
+) -> None:
+    """Evaluate alerts now. Days of the past are made up for in order; only what stands at the end is told."""
+    from app.alert_cli import evaluate as evaluate_now
+
+    settings = settings_or_exit()
+    span = None if first is None and last is None else span_or_exit(settings, first, last)
+    positions, notices = run(settings, evaluate_now(settings, span, enterprise))
+    typer.echo(f"{positions:,} positions evaluated, {notices:,} notices written")
+
+
+@alerts_app.command("replay")
+def replay_alerts(
+    first: Annotated[str, typer.Option("--from", help="First local day.")],
+    last: Annotated[str | None, typer.Option("--to", help="Last local day; without it today.")] = None,
+    enterprise: Annotated[list[str] | None, typer.Option(help="Only this one; may be given again.")] = None,
+    with_settings: Annotated[
+        Path | None, typer.Option("--settings", help="JSON object of what differs from the defaults.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Also transitions nobody would have been told of.")] = False,
+) -> None:
+    """What would have fired in the past, with these settings. Changes nothing and tells nobody."""
+    from app.alert_cli import WrongFile, lines_of, replay, settings_in
+
+    settings = settings_or_exit()
+    try:
+        given = None if with_settings is None else settings_in(with_settings)
+    except WrongFile as error:
+        raise fail(str(error), WRONG_USE) from error
+    span = span_or_exit(settings, first, last)
+    fired, replayed = run(settings, replay(settings, span, enterprise, given))
+    for line in lines_of(fired, everything=everything):
+        typer.echo(line)
+    told = sum(one.reason is not None for one in fired)
+    standing = replayed.standing()
+    typer.echo(f"{len(span.days())} days, {len(fired)} transitions, {told} notices, {len(standing)} alerts at the end")
+
+
+def span_or_exit(settings: Settings, first: str | None, last: str | None) -> Any:
+    """The local days asked for."""
+    from app.alert_cli import Span
+
+    today = datetime.now(settings.zone).date()
+    try:
+        begin, end = (today if text is None else date.fromisoformat(text) for text in (first or last, last))
+    except ValueError as error:
+        raise fail(f"a day looks like 2026-11-23: {error}", WRONG_USE) from error
+    if begin > end or end > today:
+        raise fail("--from should not be later than --to, and neither later than today", WRONG_USE)
+    return Span(begin, end)
 
 
 def without_login(url: str | None) -> str:

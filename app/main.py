@@ -12,7 +12,7 @@ import secrets
 import signal
 import socket
 from collections.abc import Coroutine
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from enum import StrEnum
 from typing import Any
 
@@ -20,16 +20,23 @@ import asyncpg
 import uvicorn
 from prometheus_client import REGISTRY
 
+from alerts.engine import AlertEngine, Schedule
+from alerts.mail import Sender
+from alerts.sender import MailSender
+from alerts.smtp import WrongServer, server_of
 from app.api.application import create_api
 from app.api.deps import ApiDeps, Health
 from app.api.protocol import StrictProtocol
 from app.rollup.worker import RollupWorker
-from app.settings import PREFIX, Settings
+from app.settings import PREFIX, Settings, WrongSetting
+from app.store.alerts import StoredAlerts
 from app.store.database import Database, open_database
 from app.store.energy import backlog
 from app.store.gaps import StoredGaps
 from app.store.ingest_registry import StoredRegistry, tell_changes
 from app.store.migrate import require_schema
+from app.store.outbox import StoredOutbox
+from app.store.outlooks import StoredPositions
 from app.store.readings import ReadingLedger
 from app.store.scope import open_guarded
 from energy.interval import SiteCalendar
@@ -68,6 +75,8 @@ async def serve(settings: Settings, roles: frozenset[ServiceRole]) -> None:
     stop = asyncio.Event()
     for number in STOP_SIGNALS:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    if ServiceRole.WORKER in roles:
+        check_mail_server(settings)
     listener = listening_socket(settings)
     if settings.mqtt_listen is not None:
         log.warning("this version has no MQTT listener of its own", extra={"use": f"{PREFIX}MQTT_URL or HTTP"})
@@ -146,7 +155,31 @@ class Service:
                 parts["resend"] = self._resend_requests(door).run(stop)
         if ServiceRole.WORKER in self._roles:
             parts["rollup"] = RollupWorker(self._database, self._calendar).run(stop)
+            parts["alerts"] = self._alert_engine().run(stop)
+            if self._settings.smtp_url is not None:
+                parts["mail"] = self._mail_sender(self._settings.smtp_url).run(stop)
         return parts
+
+    def _alert_engine(self) -> AlertEngine:
+        pool = self._database.pool
+        return AlertEngine(
+            StoredPositions(pool, self._calendar),
+            alert_book(self._settings, pool),
+            Schedule(self._settings.zone, at=time.fromisoformat(self._settings.alerts_at)),
+            clock=lambda: datetime.now(UTC),
+        )
+
+    def _mail_sender(self, url: str) -> MailSender:
+        settings = self._settings
+        domain = mail_domain(settings)
+        return MailSender(
+            StoredOutbox(self._database.pool, domain=domain, zone=settings.zone),
+            url,
+            Sender(settings.smtp_from, "tcewatch"),
+            clock=lambda: datetime.now(UTC),
+            per_minute=settings.smtp_per_minute,
+            plain_allowed=settings.smtp_plain_allowed,
+        )
 
     def _resend_requests(self, door: BrokerDoor) -> ResendRequests:
         return ResendRequests(
@@ -228,6 +261,26 @@ class Service:
             )
         client_id = f"tcewatch-api-{secrets.token_hex(4)}"
         return BrokerLink(url, client_id=client_id, receive_maximum=20, metrics=self._metrics, session_expiry_s=0)
+
+
+def mail_domain(settings: Settings) -> str:
+    return settings.smtp_from.rpartition("@")[2]
+
+
+def alert_book(settings: Settings, pool: asyncpg.Pool) -> StoredAlerts:
+    portal = None if settings.portal_url is None else settings.portal_url.rstrip("/")
+    return StoredAlerts(pool, domain=mail_domain(settings), zone=settings.zone, portal=portal)
+
+
+def check_mail_server(settings: Settings) -> None:
+    """Raises WrongSetting for a mail server that cannot be used, before anything starts."""
+    if settings.smtp_url is None:
+        log.warning("no mail server is set; notices wait in the outbox", extra={"use": f"{PREFIX}SMTP_URL"})
+        return
+    try:
+        server_of(settings.smtp_url, plain_allowed=settings.smtp_plain_allowed)
+    except WrongServer as error:
+        raise WrongSetting(f"{PREFIX}SMTP_URL {error} ({PREFIX}SMTP_PLAIN_ALLOWED=true)") from error
 
 
 def limits_of(settings: Settings) -> Limits:

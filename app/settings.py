@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -10,6 +11,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "TCEWATCH_"
+PASSWORD = re.compile(r"(://[^:/@]*:).*@")
 
 
 class LogFormat(StrEnum):
@@ -50,7 +52,30 @@ class Settings(BaseSettings):
     smtp_url: str | None = Field(
         default=None,
         pattern=r"^smtps?(\+starttls)?://",
-        description="the mail server, as smtp://host:port, smtp+starttls://user:password@host:port or smtps://…",
+        description="the mail server, as smtp+starttls://user:password@host:port or smtps://…; smtp:// is clear text, "
+        "for this machine's own sink; without it notices wait in the outbox",
+    )
+    smtp_plain_allowed: bool = Field(
+        default=False,
+        description="true allows smtp:// in clear text to another machine, such as a mail sink in a container",
+    )
+    smtp_from: str = Field(
+        default="tcewatch@localhost",
+        pattern=r"^[^@\s<>]+@[^@\s<>]+$",
+        description="address mails come from; its domain ends their Message-IDs",
+    )
+    smtp_per_minute: Annotated[float, Field(gt=0, le=6000)] = Field(
+        default=120, description="most mails a minute one sender hands to the mail server"
+    )
+    portal_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://",
+        description="where people log in; mails link to it",
+    )
+    alerts_at: str = Field(
+        default="05:30",
+        pattern=r"^([01]\d|2[0-3]):[0-5]\d$",
+        description="local time of the daily evaluation of alerts",
     )
     http_host: str = Field(default="127.0.0.1", description="address the HTTP server listens on")
     http_port: Annotated[int, Field(ge=0, le=65535)] = Field(
@@ -116,4 +141,5 @@ def _line(error: Any) -> str:
     field = Settings.model_fields.get(name)
     expected = field.description if field else "see the configuration table in the README"
     found = error["msg"].removeprefix("Value error, ")
-    return f"{PREFIX}{name.upper()} is {error['input']!r}: {found}. It should be: {expected}."
+    shown = PASSWORD.sub(r"\1…@", repr(error["input"]))
+    return f"{PREFIX}{name.upper()} is {shown}: {found}. It should be: {expected}."

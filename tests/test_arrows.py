@@ -29,8 +29,10 @@ ARROWS: dict[str, frozenset[str]] = {
     "app.doctor": frozenset({"ingest", "app.settings", "app.store", "app.stack"}),
     "app.main": frozenset({"energy", "ingest", "alerts", "app.settings", "app.store", "app.rollup", "app.api"}),
     "app.demo": frozenset({"simulators", "energy", "app.settings", "app.store", "app.stack", "app.main"}),
+    "app.alert_cli": frozenset({"alerts", "energy", "app.settings", "app.store", "app.main"}),
     "app.cli": frozenset(
         {
+            "app.alert_cli",
             "simulators",
             "energy",
             "app.settings",

@@ -100,7 +100,9 @@ class StoredPositions:
     A day that is made up for is judged as of the hour at which it would have been evaluated.
     """
 
-    def __init__(self, pool: asyncpg.Pool, calendar: SiteCalendar, *, group: int = GROUP) -> None:
+    def __init__(self, pool: asyncpg.Pool, calendar: SiteCalendar, *, group: int = GROUP, keep: bool = True) -> None:
+        """`keep`: today's positions of budgets become those that lists show."""
+        self._keep = keep
         self._pool = pool
         self._calendar = calendar
         self._group = group
@@ -180,6 +182,9 @@ class StoredPositions:
         ]
         if not standings:
             return []
+        if self._keep and day == moment.astimezone(self._calendar.zone).date():
+            async with self._pool.acquire() as connection, connection.transaction():
+                await positions.keep(connection, standings, moment)
         named = sorted({one.budget.enterprise for one in standings})
         months = await self._months(named, year, day)
         as_of = from_us(self._calendar.date_start_us(min(day, date(year + 1, 1, 1))), self._calendar.zone)
