@@ -7,7 +7,7 @@ import logging
 from collections.abc import Coroutine
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -18,6 +18,9 @@ from uvicorn.loops.auto import auto_loop_factory
 
 from app.settings import PREFIX, Settings, WrongSetting, read_settings
 from app.stack.cli import stack_app
+
+if TYPE_CHECKING:
+    from app.store.rejections import Wanted
 
 T = TypeVar("T")
 
@@ -32,6 +35,8 @@ app = typer.Typer(
 )
 token_app = typer.Typer(help="Tokens for people and programs.", no_args_is_help=True)
 app.add_typer(token_app, name="token")
+rejections_app = typer.Typer(help="Readings that were refused.", no_args_is_help=True)
+app.add_typer(rejections_app, name="rejections")
 app.add_typer(stack_app, name="stack")
 alerts_app = typer.Typer(help="Alerts: evaluate now, or replay the past.", no_args_is_help=True)
 app.add_typer(alerts_app, name="alerts")
@@ -376,6 +381,110 @@ def span_or_exit(settings: Settings, first: str | None, last: str | None) -> Any
     if begin > end or end > today:
         raise fail("--from should not be later than --to, and neither later than today", WRONG_USE)
     return Span(begin, end)
+
+
+OnlyGateway = Annotated[str | None, typer.Option("--gateway", help="Only of this gateway.")]
+OnlyEnterprise = Annotated[str | None, typer.Option("--enterprise", help="Only of this enterprise's gateways.")]
+OnlyMeter = Annotated[str | None, typer.Option("--meter", help="Only of this meter code.")]
+OnlyCode = Annotated[str | None, typer.Option("--code", help="Only with this reason, such as unknown-meter.")]
+ReceivedFrom = Annotated[str | None, typer.Option("--from", help="Received from this moment or local date on.")]
+ReceivedTo = Annotated[str | None, typer.Option("--to", help="Received before this moment or local date.")]
+
+
+@rejections_app.command("list")
+def rejections_list(
+    gateway: OnlyGateway = None,
+    enterprise: OnlyEnterprise = None,
+    meter: OnlyMeter = None,
+    code: OnlyCode = None,
+    start: ReceivedFrom = None,
+    end: ReceivedTo = None,
+) -> None:
+    """Count what is still refused, by gateway, meter and reason."""
+    settings = settings_or_exit()
+    wanted = wanted_rejections(settings, gateway, enterprise, meter, code, start, end)
+    run(settings, rejections_counted(settings, wanted))
+
+
+@rejections_app.command("replay")
+def rejections_replay(
+    gateway: OnlyGateway = None,
+    enterprise: OnlyEnterprise = None,
+    meter: OnlyMeter = None,
+    code: OnlyCode = None,
+    start: ReceivedFrom = None,
+    end: ReceivedTo = None,
+    number: Annotated[list[int] | None, typer.Option("--id", help="Only these; may be given several times.")] = None,
+) -> None:
+    """Try refused readings again with the registry of now. May be broken off and begun again."""
+    settings = settings_or_exit()
+    wanted = wanted_rejections(settings, gateway, enterprise, meter, code, start, end, number)
+    run(settings, rejections_replayed(settings, wanted))
+
+
+def wanted_rejections(
+    settings: Settings,
+    gateway: str | None,
+    enterprise: str | None,
+    meter: str | None,
+    code: str | None,
+    start: str | None,
+    end: str | None,
+    numbers: list[int] | None = None,
+) -> Wanted:
+    from app.store.rejections import Wanted
+    from energy.interval import BadTime, from_us, parse_range_bound
+
+    try:
+        bounds = [
+            None if one is None else from_us(parse_range_bound(one, settings.zone), settings.zone)
+            for one in (start, end)
+        ]
+    except BadTime as error:
+        raise fail(str(error), WRONG_USE) from error
+    return Wanted(numbers, gateway, enterprise, meter, code, bounds[0], bounds[1])
+
+
+async def rejections_counted(settings: Settings, wanted: Wanted) -> None:
+    from app.store.database import open_database
+    from app.store.rejections import counted
+
+    async with open_database(settings.database_url, pool_size=1) as database:
+        found = await counted(database, wanted)
+    for row in found:
+        typer.echo("\t".join(str(row[name] or "-") for name in ("readings", "gateway", "meter", "code")))
+    typer.echo(f"{sum(row['readings'] for row in found)} readings are refused")
+
+
+MESSAGES_AT_ONCE = 200
+
+
+async def rejections_replayed(settings: Settings, wanted: Wanted) -> None:
+    from app.main import rules_of
+    from app.store.database import open_database
+    from app.store.ingest_registry import StoredRegistry
+    from app.store.readings import ReadingLedger
+    from app.store.rejections import BrokenOff, Replayer, chosen
+
+    after: int | None = None
+    async with open_database(settings.database_url, pool_size=2) as database:
+        ledger = ReadingLedger(settings.database_url, command_timeout_s=settings.database_timeout_s)
+        replayer = Replayer(database, ledger, StoredRegistry(database.pool), rules_of(settings))
+        try:
+            while True:
+                parcels, after = await chosen(
+                    database, wanted, scope="", only=None, strangers=True, limit=MESSAGES_AT_ONCE, after=after
+                )
+                done = await replayer.replay(parcels, actor="cli", asked=wanted.facts(), now=datetime.now(UTC))
+                typer.echo(", ".join(f"{count} {name}" for name, count in done.facts().items()))
+                for one in done.still:
+                    typer.echo(f"  {one.rejected_id}\t{one.meter or '-'}\t{one.code}: {one.detail}")
+                if after is None:
+                    return
+        except BrokenOff as error:
+            raise fail(str(error)) from error
+        finally:
+            await replayer.close()
 
 
 def without_login(url: str | None) -> str:

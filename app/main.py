@@ -38,6 +38,7 @@ from app.store.migrate import require_schema
 from app.store.outbox import StoredOutbox
 from app.store.outlooks import StoredPositions
 from app.store.readings import ReadingLedger
+from app.store.rejections import Replayer
 from app.store.scope import open_guarded
 from energy.interval import SiteCalendar
 from ingest.accounts import BrokerAccounts
@@ -123,6 +124,13 @@ class Service:
         self._pipeline = Pipeline(
             self._ledger, self._view, metrics=self._metrics, limits=limits_of(settings), rules=rules_of(settings)
         )
+        self._replayer = Replayer(
+            database,
+            ReadingLedger(settings.database_url, command_timeout_s=settings.database_timeout_s),
+            self._registry,
+            rules_of(settings),
+            self._metrics.replayed_readings,
+        )
         self._metrics.watch(lambda: self._pipeline.pending_rows, lambda: self._pipeline.oldest_pending_s)
         self._link = self._broker_link()
         # Both listen on the link before it connects: the broker is told of every topic with the first greeting.
@@ -140,6 +148,7 @@ class Service:
                 doors_closed.set()
         finally:
             await self._ledger.close()
+            await self._replayer.close()
         log.info("stopped")
 
     def _background(self, stop: asyncio.Event, doors_closed: asyncio.Event) -> dict[str, Part]:
@@ -213,6 +222,7 @@ class Service:
             calendar=self._calendar,
             health=self,
             accounts=self._accounts,
+            replayer=self._replayer,
             metrics=REGISTRY,
             body_max_bytes=min(self._settings.http_body_max_bytes, API_BODY_MAX_BYTES),
             clock=lambda: datetime.now(UTC),

@@ -92,6 +92,7 @@ class IngestMetrics:
         self.duplicate = counter("readings_duplicate", "Readings that were there already")
         self.revised = counter("readings_revised", "Readings that replaced another value")
         self.rejected = counter("readings_rejected", "Readings refused", "code")
+        self.replayed = counter("readings_replayed", "Refused readings that were tried again", "verdict")
         self.retries = counter("retries", "Attempts to commit that found no ledger")
         self.full = counter("full", "Messages turned away because too many readings wait")
         self.unauthorised = counter("unauthorised", "Requests without a valid gateway secret")
@@ -147,3 +148,8 @@ class IngestMetrics:
         self.commit_s.observe(commit_s)
         for seconds, messages in waited_s:
             self.acknowledged_s.observe(seconds, messages)
+
+    def replayed_readings(self, facts: Mapping[str, int]) -> None:
+        """Count what became of refused readings that were tried again."""
+        for verdict in ("stored", "duplicate", "revised", "rejected"):
+            self.replayed.labels(verdict).inc(facts[verdict])

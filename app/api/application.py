@@ -14,7 +14,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api import energy_routes, factor_routes, health_routes, ledger_routes, problems, registry_routes
+from app.api import (
+    energy_routes,
+    factor_routes,
+    health_routes,
+    ledger_routes,
+    problems,
+    registry_routes,
+    rejection_routes,
+)
 from app.api.answers import CSV_TYPE, XLSX_TYPE
 from app.api.deps import ApiDeps
 from app.api.schemas import ProblemOut
@@ -30,7 +38,13 @@ DESCRIPTION = (
     "with a stable `code`. Lists answer {items, next}; give `next` back as `cursor`. Tables also come as CSV and XLSX, "
     "by the Accept header or `format`."
 )
-ROUTERS = (registry_routes.router, energy_routes.router, factor_routes.router, ledger_routes.router)
+ROUTERS = (
+    registry_routes.router,
+    energy_routes.router,
+    factor_routes.router,
+    ledger_routes.router,
+    rejection_routes.router,
+)
 BODYLESS = ("GET", "HEAD", "OPTIONS", "DELETE")
 HEADERS_MAX_BYTES = 32 << 10
 """Twice what common proxies let through."""

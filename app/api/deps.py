@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry
 
 from app.store.database import Database
+from app.store.rejections import Replayer
 from energy.interval import SiteCalendar
 
 
@@ -57,6 +58,7 @@ class ApiDeps:
     calendar: SiteCalendar
     health: HealthSource
     accounts: GatewayAccounts | None
+    replayer: Replayer
     metrics: CollectorRegistry
     body_max_bytes: int
     clock: Callable[[], datetime]

@@ -1,4 +1,4 @@
-"""What stands in the ledger: readings of a meter, revisions, refusals, and the trail."""
+"""What stands in the ledger: readings of a meter, revisions, and the trail."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
-from app.api.access import Reader, Writer, sight, visible_meter
+from app.api.access import Reader, Writer, visible_meter
 from app.api.answers import AskedFormat, Cursor, Limit, listed, number_key, time_key
 from app.api.deps import Deps
 from app.api.parameters import bound_us, known_parameters
 from app.api.problems import BadQuery
-from app.api.schemas import AuditOut, CarrierInfoOut, Listed, ReadingOut, RejectionOut, RevisionOut
+from app.api.schemas import AuditOut, CarrierInfoOut, Listed, ReadingOut, RevisionOut
 from app.store import listings
 from energy.interval import from_us
 
@@ -64,34 +64,6 @@ async def list_revisions(
     meter = await visible_meter(deps, caller, enterprise, code)
     page = await listings.revisions(deps.database, meter["meter_id"], limit=limit, after=number_key(cursor))
     return listed(request, page.items, page.next, asked, f"revisions-{code}", RevisionOut)
-
-
-@router.get("/rejections", operation_id="listRejections", response_model=Listed[RejectionOut])
-async def list_rejections(
-    deps: Deps,
-    caller: Reader,
-    request: Request,
-    gateway: Text = None,
-    code: Text = None,
-    raw: bool = False,
-    limit: Limit = 100,
-    cursor: Cursor = None,
-    asked: AskedFormat = None,
-) -> Response:
-    """Readings that were refused, newest first, each with its reason; for an admin also those of unknown gateways."""
-    seen = sight(caller)
-    page = await listings.rejections(
-        deps.database,
-        scope=seen.scope,
-        only=seen.only,
-        strangers=caller.may_write,
-        gateway_id=gateway,
-        code=code,
-        raw=raw,
-        limit=limit,
-        after=number_key(cursor),
-    )
-    return listed(request, page.items, page.next, asked, "rejections", RejectionOut)
 
 
 @router.get("/carriers", operation_id="listCarriers", response_model=Listed[CarrierInfoOut])

@@ -25,6 +25,7 @@ from app.store.coefficients import FactorsOverlap
 from app.store.credit_code import WrongCreditCode
 from app.store.energy import EnterpriseUnknown, TooManyBuckets
 from app.store.registry import AlreadyThere, NotThere, WrongField
+from app.store.rejections import BrokenOff
 from energy.interval import BadTime, TimezoneMissing
 from energy.units import UnitMismatch
 from ingest.accounts import BrokerRefused, NameReserved
@@ -74,6 +75,7 @@ PROBLEMS: Mapping[type[Exception], tuple[int, str, str, str]] = {
     BadCursor: (422, "bad-cursor", "Not a cursor of this list", "游标无效"),
     BadQuery: (422, "bad-query", "A query parameter cannot be used", "查询参数有误"),
     NameReserved: (422, "name-reserved", "The service itself has this name", "该名称为系统保留"),
+    BrokenOff: (503, "database-unavailable", "The database cannot be reached", "数据库不可用"),
     BrokerUnavailable: (503, "broker-unavailable", "The broker cannot be reached", "消息服务不可用"),
     BrokerRefused: (503, "broker-unavailable", "The broker refuses the account", "消息服务拒绝该账户"),
 }

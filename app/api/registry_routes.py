@@ -36,6 +36,7 @@ from app.api.schemas import (
     Listed,
     MeterChange,
     MeterOut,
+    MeterWithRefusedOut,
     RegionOut,
     changes_of,
 )
@@ -43,6 +44,7 @@ from app.store import registry
 from app.store.energy import enterprise_totals
 from app.store.entries import EnterpriseIn, GatewayIn, MeterIn, values_of
 from app.store.registry import Fields, public
+from app.store.rejections import waiting_for
 from energy.interval import Level
 from energy.tce import Basis
 
@@ -251,22 +253,28 @@ async def list_meters(
     return listed(request, page.items, page.next, asked, "meters", MeterOut)
 
 
-@router.post("/meters", operation_id="createMeter", status_code=201, response_model=MeterOut)
+@router.post("/meters", operation_id="createMeter", status_code=201, response_model=MeterWithRefusedOut)
 async def create_meter(body: MeterIn, deps: Deps, caller: Writer) -> Response:
     await require_enterprise(deps, caller, body.enterprise)
     async with deps.database.engine.begin() as connection:
         made = await registry.create_meter(connection, values_of(body), caller.actor)
-    return json_answer(made, 201, {"Location": f"/api/v1/meters/{body.enterprise}/{body.code}"})
+    headers = {"Location": f"/api/v1/meters/{body.enterprise}/{body.code}"}
+    return json_answer(await _with_refused(deps, made), 201, headers)
 
 
-@router.get("/meters/{enterprise}/{code}", operation_id="getMeter", response_model=MeterOut)
+@router.get("/meters/{enterprise}/{code}", operation_id="getMeter", response_model=MeterWithRefusedOut)
 async def get_meter(enterprise: str, code: str, deps: Deps, caller: Reader) -> Response:
-    return json_answer(public(await visible_meter(deps, caller, enterprise, code)))
+    return json_answer(await _with_refused(deps, public(await visible_meter(deps, caller, enterprise, code))))
 
 
-@router.patch("/meters/{enterprise}/{code}", operation_id="changeMeter", response_model=MeterOut)
+@router.patch("/meters/{enterprise}/{code}", operation_id="changeMeter", response_model=MeterWithRefusedOut)
 async def change_meter(enterprise: str, code: str, body: MeterChange, deps: Deps, caller: Writer) -> Response:
     """A change of what the figures are made of has the meter's whole history computed again."""
     await visible_meter(deps, caller, enterprise, code)
     changed = await registry.change_meter(deps.database, enterprise, code, changes_of(body), caller.actor)
-    return json_answer(changed)
+    return json_answer(await _with_refused(deps, changed))
+
+
+async def _with_refused(deps: ApiDeps, meter: Fields) -> Fields:
+    """A meter, and how much of what came for it was refused: what a replay could store now."""
+    return meter | {"refused_readings": await waiting_for(deps.database, meter["enterprise"], meter["code"])}

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, null, or_, select, text
+from sqlalchemy import ColumnElement, Select, and_, select, text
 
 from app.store.database import Database
 from app.store.registry import Fields, Page
@@ -15,12 +14,9 @@ from app.store.tables import (
     audit,
     carrier,
     enterprise,
-    gateway,
     held_reading,
     reading,
     reading_revision,
-    rejected_message,
-    rejected_reading,
 )
 
 SILENT_AFTER_S = 86_400
@@ -70,7 +66,7 @@ async def readings(
     )
     if after is not None:
         query = query.where(reading.c.ts > after)
-    return await _page(database, query, limit, lambda row: row["ts"].isoformat())
+    return await one_page(database, query, limit, lambda row: row["ts"].isoformat())
 
 
 async def revisions(database: Database, meter_id: int, *, limit: int, after: int | None) -> Page:
@@ -79,60 +75,7 @@ async def revisions(database: Database, meter_id: int, *, limit: int, after: int
     query = select(*columns).where(reading_revision.c.meter_id == meter_id).order_by(reading_revision.c.revision_id)
     if after is not None:
         query = query.where(reading_revision.c.revision_id > after)
-    return await _page(database, query, limit, lambda row: str(row["revision_id"]))
-
-
-async def rejections(
-    database: Database,
-    *,
-    scope: str | None,
-    only: str | None,
-    strangers: bool,
-    gateway_id: str | None,
-    code: str | None,
-    raw: bool,
-    limit: int,
-    after: int | None,
-) -> Page:
-    """Refused readings, newest first, with the message they came in; `raw` adds its bytes in base64.
-
-    A gateway that is in no registry belongs to nobody: its messages are shown where `strangers` is asked for.
-    """
-    bytes_as_sent: ColumnElement[Any] = rejected_message.c.raw if raw else null()
-    query = (
-        select(
-            rejected_reading.c.rejected_id,
-            rejected_message.c.message_id,
-            rejected_message.c.gateway,
-            rejected_message.c.door,
-            rejected_message.c.received_at,
-            rejected_message.c.times,
-            rejected_message.c.last_at,
-            rejected_reading.c.position,
-            rejected_reading.c.meter,
-            rejected_reading.c.at,
-            rejected_reading.c.value,
-            rejected_reading.c.code,
-            rejected_reading.c.detail,
-            rejected_message.c.content_type,
-            bytes_as_sent.label("raw"),
-        )
-        .join_from(rejected_reading, rejected_message)
-        .order_by(rejected_reading.c.rejected_id.desc())
-    )
-    query = query.outerjoin(gateway, gateway.c.id == rejected_message.c.gateway).outerjoin(enterprise)
-    seen = _seen(scope, only)
-    query = query.where(or_(seen, gateway.c.id.is_(None)) if strangers else seen)
-    for column, wanted in ((rejected_message.c.gateway, gateway_id), (rejected_reading.c.code, code)):
-        if wanted is not None:
-            query = query.where(column == wanted)
-    if after is not None:
-        query = query.where(rejected_reading.c.rejected_id < after)
-    page = await _page(database, query, limit, lambda row: str(row["rejected_id"]))
-    items = [
-        row | {"raw": base64.b64encode(row["raw"]).decode() if row["raw"] is not None else None} for row in page.items
-    ]
-    return Page(items, page.next)
+    return await one_page(database, query, limit, lambda row: str(row["revision_id"]))
 
 
 async def carriers(database: Database) -> Sequence[Fields]:
@@ -149,15 +92,15 @@ async def trail(database: Database, *, kind: str | None, key: str | None, limit:
             query = query.where(column == wanted)
     if after is not None:
         query = query.where(audit.c.audit_id < after)
-    return await _page(database, query, limit, lambda row: str(row["audit_id"]))
+    return await one_page(database, query, limit, lambda row: str(row["audit_id"]))
 
 
-def _seen(scope: str | None, only: str | None) -> ColumnElement[bool]:
+def seen_by(scope: str | None, only: str | None) -> ColumnElement[bool]:
     """Whether an enterprise lies in a region's subtree, or is the single one."""
     return enterprise.c.region.startswith(scope, autoescape=True) if scope is not None else enterprise.c.id == only
 
 
-async def _page(database: Database, query: Select[Any], limit: int, key_of: Any) -> Page:
+async def one_page(database: Database, query: Select[Any], limit: int, key_of: Any) -> Page:
     async with database.engine.connect() as connection:
         rows = [dict(row._mapping) for row in await connection.execute(query.limit(limit + 1))]
     return Page(rows[:limit], key_of(rows[limit - 1]) if len(rows) > limit else None)

@@ -9,7 +9,7 @@ Rows travel as columns both ways: what stands in the ledger comes back as one st
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -241,6 +241,10 @@ class ConflictsFound(Exception):
         super().__init__(f"{len(rows)} readings contradict what is stored")
 
 
+Settle = Callable[[asyncpg.Connection, Verdicts], Awaitable[None]]
+"""Writes more in the transaction of a group, knowing its verdicts."""
+
+
 class ReadingLedger:
     """`ingest.pipeline.ReadingSink` on TimescaleDB, over one connection of its own.
 
@@ -268,9 +272,26 @@ class ReadingLedger:
         except Exception as error:
             if not is_unavailable(error):
                 raise
-            self._drop_connection()
-            perhaps_kept = self._commit_asked and not was_answered(error)
-            raise LedgerUnavailable(str(error) or type(error).__name__, perhaps_kept=perhaps_kept) from error
+            raise self._unavailable(error) from error
+
+    async def save_again(self, group: Group, settle: Settle) -> Verdicts:
+        """Commit rows that were refused before, and with them what `settle` writes about each of them.
+
+        Nothing else is noted: the message was counted and kept when it came. Raises LedgerUnavailable.
+        """
+        self._commit_asked = False
+        connection = await self._connected()
+        try:
+            return await self._commit(connection, group, in_order(group.rows), look_up_all=True, settle=settle)
+        except Exception as error:
+            if not is_unavailable(error):
+                raise
+            raise self._unavailable(error) from error
+
+    def _unavailable(self, error: Exception) -> LedgerUnavailable:
+        self._drop_connection()
+        perhaps_kept = self._commit_asked and not was_answered(error)
+        return LedgerUnavailable(str(error) or type(error).__name__, perhaps_kept=perhaps_kept)
 
     async def save_whole(self, group: Group) -> Verdicts:
         """Commit a group if none of its rows conflicts. Raises ConflictsFound, and then nothing of it was kept."""
@@ -328,7 +349,14 @@ class ReadingLedger:
         return bool(kept)
 
     async def _commit(
-        self, connection: asyncpg.Connection, group: Group, order: Order, *, look_up_all: bool, whole: bool = False
+        self,
+        connection: asyncpg.Connection,
+        group: Group,
+        order: Order,
+        *,
+        look_up_all: bool,
+        whole: bool = False,
+        settle: Settle | None = None,
     ) -> Verdicts:
         rows = group.rows
         self._commit_asked = False
@@ -339,8 +367,11 @@ class ReadingLedger:
             if whole:
                 _refuse_conflicts(book)
             told = await _mark(connection, rows, order, book)
-            await keep_refused(connection, group, book.verdicts)
-            await _note_gateways(connection, group)
+            if settle is None:
+                await keep_refused(connection, group, book.verdicts)
+                await _note_gateways(connection, group)
+            else:
+                await settle(connection, book.verdicts)
             self._commit_asked = True
             await connection.execute(f"{NOTIFY}; COMMIT" if told else "COMMIT")
         except BaseException:

@@ -26,7 +26,10 @@ ON CONFLICT (gateway, digest) DO UPDATE
 SET times = rejected_message.times + excluded.times, last_at = greatest(rejected_message.last_at, excluded.last_at)
 RETURNING message_id, gateway, digest, xmax = 0 AS fresh
 """
-KNOWN_READINGS = "SELECT message_id, position, code FROM rejected_reading WHERE message_id = ANY($1::bigint[])"
+KNOWN_READINGS = """
+SELECT message_id, position, code FROM rejected_reading
+WHERE message_id = ANY($1::bigint[]) AND replayed_at IS NULL
+"""
 METER_CODES = "SELECT meter_id, code FROM meter WHERE meter_id = ANY($1::int[])"
 KEEP_READINGS = """
 INSERT INTO rejected_reading (message_id, position, meter, at, value, code, detail)

@@ -76,6 +76,8 @@ gateway = Table(
     Column("last_seq", BigInteger),
     moment("created_at", now=True),
     moment("updated_at", now=True),
+    Column("clock_skew_s", Double),
+    moment("clock_skew_at", null=True),
     Index("gateway_enterprise", "enterprise"),
 )
 
@@ -235,7 +237,12 @@ rejected_reading = Table(
     Column("value", Text),
     required("code", Text),
     required("detail", Text),
+    moment("tried_at", null=True),
+    moment("replayed_at", null=True),
+    Column("replayed_by", Text),
+    Column("replayed_as", Text),
     Index("rejected_reading_message", "message_id"),
+    Index("rejected_reading_open", "meter", postgresql_where=text("replayed_at IS NULL")),
 )
 
 touched = Table(

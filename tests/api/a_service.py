@@ -21,8 +21,12 @@ from app.store import registry
 from app.store.access import create_token
 from app.store.database import Database, open_database
 from app.store.entries import EnterpriseIn, GatewayIn, MeterIn, values_of
+from app.store.ingest_registry import StoredRegistry
+from app.store.readings import ReadingLedger
+from app.store.rejections import Replayer
 from app.store.scope import open_guarded
 from energy.interval import SiteCalendar
+from ingest.validate import Rules
 
 OWN, FOREIGN, MISSING = "91445300MA4UXXXX0J", "91445303MA4UQ7KJ3D", "91445302MA4UTEE01U"
 OWN_REGION, FOREIGN_REGION, CITY, MISSING_REGION = "445302", "445303", "4453", "445399"
@@ -127,12 +131,14 @@ async def an_api(database_url: str) -> AsyncIterator[Api]:
         open_guarded(database_url, pool_size=2) as guarded,
     ):
         accounts, healthy = Accounts(), Healthy()
+        replayer = Replayer(database, ReadingLedger(database_url), StoredRegistry(database.pool), Rules())
         deps = ApiDeps(
             database=guarded,
             owner=database,
             calendar=SiteCalendar(ZoneInfo("Asia/Shanghai")),
             health=healthy,
             accounts=accounts,
+            replayer=replayer,
             metrics=CollectorRegistry(),
             body_max_bytes=10_000,
             clock=lambda: NOW,
@@ -145,6 +151,7 @@ async def an_api(database_url: str) -> AsyncIterator[Api]:
             for role, scope in (("admin", CITY), ("supervisor", OWN_REGION), ("enterprise", OWN)):
                 api.tokens[role] = await create_token(database, role=role, scope=scope, name=f"the {role}")
             yield api
+        await replayer.close()
 
 
 async def two_enterprises(database: Database) -> None:

@@ -185,6 +185,8 @@ async def test_an_admin_writes_only_within_the_own_scope(api: Api, route: APIRou
             "role": "purchase",
         },
     }
+    if route.path == "/rejections/replay":  # names nothing: tests/api/test_rejections.py looks at what it reaches
+        return
     answer = await api.ask(method, PREFIX + route.path, json=bodies[route.path])
     is_problem(answer, 422, "wrong-field")
 

@@ -149,3 +149,21 @@ def test_an_import_with_one_wrong_row_names_the_row_and_keeps_nothing(plant: Pla
     assert done.returncode == 1
     assert "row 3" in done.stderr + done.stdout
     assert plant.admin.get("/api/v1/enterprises/91445302MA4UTEE01U").status_code == 404
+
+
+def test_what_came_for_a_forgotten_meter_is_stored_by_one_command(plant: Plant) -> None:
+    for hour in range(3):
+        body = {"v": 1, "ts": f"2026-11-02T{hour:02}:00:00+08:00", "vals": {"E909": 100.0 + hour}}
+        assert plant.push("gw-a", body).json()["rejected"][0]["code"] == "unknown-meter"
+    listed = run("rejections", "list", "--meter", "E909", env=plant.env)
+    assert listed.stdout.splitlines() == ["3\tgw-a\tE909\tunknown-meter", "3 readings are refused"]
+    early = run("rejections", "replay", "--meter", "E909", env=plant.env)
+    assert early.returncode == 0, early.stderr
+    assert early.stdout.startswith("3 messages, 0 stored, 0 duplicate, 0 revised, 3 rejected")
+    assert early.stdout.count("unknown-meter: this enterprise has no active meter of this code") == 3
+    plant.add_meter("E909", "gw-a")
+    done = run("rejections", "replay", "--meter", "E909", env=plant.env)
+    assert done.stdout.splitlines() == ["3 messages, 3 stored, 0 duplicate, 0 revised, 0 rejected"]
+    stored = plant.get(f"meters/{ENTERPRISE}/E909/readings", **{"from": "2026-11-02", "to": "2026-11-03"})
+    assert [row["value"] for row in stored["items"]] == [100, 101, 102]
+    assert run("rejections", "list", "--from", "yesterday", env=plant.env).returncode == 2
