@@ -7,6 +7,7 @@ the own scope answers exactly like what does not exist, and leaves a line in the
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -15,7 +16,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from app.api.deps import ApiDeps, Deps
 from app.api.problems import Forbidden, NoToken
-from app.store import registry
+from app.store import lines, registry
 from app.store.access import Caller, TokenRole, caller_of, note_refusal
 from app.store.registry import Fields, NotThere, WrongField
 from app.store.scope import ask_as
@@ -56,7 +57,18 @@ async def supervising(caller: Reader) -> Caller:
 
 
 Supervising = Annotated[Caller, Depends(supervising)]
-RULES = (reader, writer, supervising)
+
+
+async def reporting(caller: Reader) -> Caller:
+    """Whoever sees the object: an enterprise reports its own output, and every report says who made it."""
+    return caller
+
+
+Reporting = Annotated[Caller, Depends(reporting)]
+RULES = (reader, writer, supervising, reporting)
+
+
+LINE_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +124,20 @@ async def visible_region(deps: ApiDeps, caller: Caller, code: str) -> Fields:
     except NotThere:
         pass
     raise await hidden(deps, caller, "region", code)
+
+
+async def visible_line(deps: ApiDeps, caller: Caller, key: str) -> Fields:
+    """A production line by its number, as it is written in an address."""
+    try:
+        if not LINE_NUMBER.fullmatch(key):
+            raise NotThere("line", key)
+        async with deps.database.engine.connect() as connection:
+            found = await lines.line_of(connection, int(key))
+        if caller.sees_enterprise(found["enterprise"], found["region"]):
+            return found
+    except NotThere:
+        pass
+    raise await hidden(deps, caller, "line", key)
 
 
 async def require_enterprise(deps: ApiDeps, caller: Caller, key: str) -> None:

@@ -19,6 +19,7 @@ from app.api import (
     factor_routes,
     health_routes,
     ledger_routes,
+    line_routes,
     problems,
     registry_routes,
     rejection_routes,
@@ -42,6 +43,7 @@ ROUTERS = (
     registry_routes.router,
     energy_routes.router,
     factor_routes.router,
+    line_routes.router,
     ledger_routes.router,
     rejection_routes.router,
 )

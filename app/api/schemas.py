@@ -16,6 +16,7 @@ from app.store.entries import (
     Industry,
     IntervalS,
     LevelWord,
+    LineFields,
     MeterFields,
     Multiplier,
     Name,
@@ -24,6 +25,7 @@ from app.store.entries import (
     UnitWord,
     plain_words,
 )
+from energy.benchmark import Indicator, Position
 from energy.interval import Level
 from energy.reading import Kind, Role
 from energy.rollup import Status
@@ -325,6 +327,189 @@ class FactorOut(BaseModel):
     origin: Literal["reference", "entered"]
     entered_by: str | None
     entered_at: datetime
+
+
+class ProductOut(BaseModel):
+    code: str
+    name_zh: str
+    name_en: str
+    industry: str
+    unit: str = Field(description="What it is counted in; a line may use a multiple of it.")
+    accumulates: bool = Field(description="Whether months add up, as tonnes do and floor area does not.")
+
+
+class LevelOut(BaseModel):
+    id: int
+    kind: Literal["benchmark", "limit"]
+    product: str
+    product_zh: str
+    product_en: str
+    industry: str
+    indicator: Indicator
+    condition: str
+    unit: str
+    basis: Basis
+    benchmark: float | None = Field(description="标杆.")
+    baseline: float | None = Field(description="基准.")
+    level1: float | None
+    level2: float | None
+    level3: float | None = Field(description="The legal limit of existing plants.")
+    edition: str
+    valid_from: date
+    valid_to: date | None
+    source: str
+    verified: bool
+    note: str
+    origin: Literal["reference", "entered"]
+    entered_by: str | None
+    entered_at: datetime
+
+
+class LineChange(LineFields):
+    active: bool = True
+
+
+class LineMeterOut(BaseModel):
+    code: str
+    share: float
+
+
+class LineOut(BaseModel):
+    id: int
+    enterprise: str
+    code: str
+    name: str
+    product: str
+    industry: str
+    condition: str
+    capacity_per_year: float
+    unit: str
+    meters: list[LineMeterOut]
+    active: bool
+    created_at: datetime
+    updated_at: datetime
+
+
+class OutputOut(BaseModel):
+    month: str
+    quantity: float
+    unit: str
+    revision: int
+    note: str
+    entered_by: str
+    entered_at: datetime
+
+
+class LineLevelOut(BaseModel):
+    id: int
+    indicator: Indicator
+    condition: str
+    unit: str
+    basis: Basis
+    edition: str
+    source: str
+    verified: bool
+    note: str = Field(description="Corrections of the standard that this first indicator does not make.")
+
+
+class BenchmarkLevelOut(LineLevelOut):
+    benchmark: float
+    baseline: float
+
+
+class LimitLevelOut(LineLevelOut):
+    level1: float | None
+    level2: float | None
+    level3: float | None
+
+
+class OtherVerdictOut(BaseModel):
+    kind: Literal["benchmark", "limit"]
+    indicator: Indicator
+    unit_energy: float
+    unit: str
+    edition: str
+    position: Position | None
+    limit_level: int | None
+
+
+class JudgedOut(BaseModel):
+    months: list[str] = Field(description="The months in the figures: those with output and energy.")
+    output: float | None = Field(description="In the line's unit; what does not accumulate is the mean of the months.")
+    tce_equivalent: float | None
+    tce_equal: float | None
+    tco2: float | None
+    status: Status
+    coverage: float
+    complete: bool = Field(description="Every meter covered for 90 % of the time; only then it counts for a region.")
+    kgce_per_unit_equivalent: float | None
+    kgce_per_unit_equal: float | None
+    kgco2_per_unit: float | None
+    unit_energy: float | None = Field(description="In `unit` and on `basis`, as the level asks.")
+    unit: str | None
+    basis: Basis
+    indicator: Indicator | None
+    edition: str | None = Field(description="Of 标杆 and 基准.")
+    benchmark: float | None = Field(description="标杆.")
+    baseline: float | None = Field(description="基准.")
+    ratio_to_benchmark: float | None = Field(description="null for a level at or below zero: see the difference.")
+    ratio_to_baseline: float | None
+    difference_to_benchmark: float | None
+    difference_to_baseline: float | None
+    position: Position | None
+    position_share: float | None = Field(description="0 at 标杆, 1 at 基准.")
+    gap_tce: float | None = Field(description="tce more than at 标杆; below zero less.")
+    gap_to_baseline_tce: float | None
+    standard: str | None = Field(description="Of the legal limit.")
+    limit_level: int | None = Field(description="The best level kept: 1, 2 or 3; 0: above the legal limit.")
+    others: list[OtherVerdictOut] = Field(description="By other indicators, such as the electricity of clinker.")
+    reasons: list[str] = Field(description="What is missing; of the running year with @month.")
+
+
+class LineStandingOut(JudgedOut):
+    id: int
+    enterprise: str
+    enterprise_name: str
+    region: str
+    code: str
+    name: str
+    industry: str
+    product: str
+    product_zh: str
+    product_en: str
+    condition: str
+    capacity_per_year: float
+    output_unit: str
+    meters: list[LineMeterOut]
+    benchmark_levels: list[BenchmarkLevelOut]
+    limit_levels: list[LimitLevelOut]
+    year: JudgedOut = Field(description="The running year up to the end of the month.")
+
+
+class BenchmarksOut(BaseModel):
+    enterprise: str
+    month: str
+    as_of: datetime
+    lines: list[LineStandingOut]
+
+
+class IndustryShareOut(BaseModel):
+    industry: str
+    unit: str
+    lines: int
+    capacity_per_year: float
+    at_benchmark: float
+    worse_than_baseline: float
+    unknown: float = Field(description="Capacity of lines without enough data.")
+    share_at_benchmark: float = Field(description="Of all capacity; what is unknown does not count as good.")
+
+
+class RegionBenchmarksOut(BaseModel):
+    region: str
+    month: str
+    as_of: datetime
+    industries: list[IndustryShareOut]
+    worse_than_baseline: list[LineStandingOut]
 
 
 class CarrierInfoOut(BaseModel):

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
+from energy.benchmark import Indicator
 from energy.reading import Kind, Role
 from energy.tce import Basis
 
@@ -118,6 +119,62 @@ class FactorIn(FactorFields):
     ends_previous: bool = Field(
         default=False, description="An open factor of the same subject ends on the day this one begins."
     )
+
+
+Capacity = Annotated[Decimal, Field(gt=0, le=Decimal("1e12"), max_digits=18)]
+Share = Annotated[Decimal, Field(gt=0, le=1, max_digits=18)]
+Output = Annotated[Decimal, Field(ge=0, le=Decimal("1e12"), max_digits=18)]
+LevelValue = Annotated[Decimal, Field(ge=Decimal("-1e9"), le=Decimal("1e9"), max_digits=18)]
+Condition = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*$", strip_whitespace=True)]
+Month = Annotated[str, StringConstraints(pattern=r"^(19|20|21)[0-9]{2}-(0[1-9]|1[0-2])$")]
+
+
+class LineMeterIn(Body):
+    code: LevelWord
+    share: Share = Decimal(1)
+
+
+class LineFields(Body):
+    name: Name | None = Field(default=None, description="Without it the code.")
+    product: Name = Field(description="Its code, or its Chinese or English name; `products` lists them.")
+    condition: Condition = Field(default="", description="Such as `E <= 0.5 %` or `capacity 60 t`; decides the level.")
+    capacity_per_year: Capacity
+    unit: UnitWord = Field(description="Of capacity and output: t, 10^4 t, m2, weight case, kWh, …")
+    meters: list[LineMeterIn] = Field(max_length=200)
+
+
+class LineIn(LineFields):
+    enterprise: CreditCode
+    code: LevelWord
+
+
+class OutputIn(Body):
+    month: Month
+    quantity: Output = Field(description="In the line's unit.")
+    note: Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\x00]*$")] = ""
+
+
+class LevelFields(Body):
+    benchmark: LevelValue | None = Field(default=None, description="标杆; of a benchmark, with its baseline.")
+    baseline: LevelValue | None = Field(default=None, description="基准.")
+    level1: LevelValue | None = Field(default=None, description="Of a legal limit: 1 advanced, 2 new, 3 the limit.")
+    level2: LevelValue | None = None
+    level3: LevelValue | None = None
+    unit: UnitWord = Field(description="kgce/t, kgce/m2, kgoe/t, gce/kWh, kWh/t, …")
+    basis: Basis = Basis.EQUIVALENT
+    edition: Note
+    valid_from: date
+    valid_to: date | None = Field(default=None, description="The first day on which it holds no more; null: still.")
+    source: Note
+    verified: bool = True
+    note: Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\x00]*$")] = ""
+
+
+class LevelIn(LevelFields):
+    kind: Literal["benchmark", "limit"]
+    product: Name
+    indicator: Indicator = Indicator.ENERGY
+    condition: Condition = ""
 
 
 def values_of(body: Body) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+from collections.abc import Sequence
 from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
@@ -21,10 +22,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from app.store.coefficients import FACTOR_SET
 from app.store.scope import API_ROLE
-from app.store.tables import carrier, co2_factor, coal_factor, factor_set, meter, region, touched
+from app.store.tables import carrier, co2_factor, coal_factor, factor_set, level, meter, product, region, touched
 
 REFERENCE = files("app.store") / "reference"
 NATIONAL_TABLES = ("regions", "carriers", "coal_factors", "co2_factors")
+LEVEL_TABLES = ("products", "levels")
 MEANING: dict[str, Any] = {"": None, "yes": True, "no": False}
 # Two services may start at once: whoever comes second waits here and then finds everything done.
 MIGRATION_LOCK = 0x7463_6577
@@ -59,6 +61,7 @@ async def migrate(database_url: str) -> None:
             await connection.run_sync(_make_api_role)
             await connection.run_sync(_upgrade)
             await connection.run_sync(_load_reference)
+            await connection.run_sync(_load_levels)
             await connection.commit()
             await connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": MIGRATION_LOCK})
             await connection.commit()
@@ -107,15 +110,18 @@ def configuration(connection: Connection | None = None) -> Config:
     return config
 
 
-def reference_rows(name: str) -> list[dict[str, Any]]:
-    """One reference table; an empty cell is None, a flag is yes or no."""
+def reference_rows(name: str, *, empty: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """One reference table; an empty cell is None, or an empty text in the columns named; a flag is yes or no."""
     lines = (REFERENCE / f"{name}.csv").read_text(encoding="utf-8").splitlines(keepends=True)
-    return [{key: MEANING.get(cell, cell) for key, cell in row.items()} for row in csv.DictReader(lines)]
+    return [
+        {key: cell if key in empty else MEANING.get(cell, cell) for key, cell in row.items()}
+        for row in csv.DictReader(lines)
+    ]
 
 
-def reference_digest() -> str:
+def reference_digest(tables: Sequence[str] = NATIONAL_TABLES) -> str:
     digest = hashlib.sha256()
-    for name in NATIONAL_TABLES:
+    for name in tables:
         digest.update((REFERENCE / f"{name}.csv").read_bytes())
     return digest.hexdigest()
 
@@ -135,6 +141,21 @@ def _load_reference(connection: Connection) -> None:
         connection.execute(text(FACTOR_SET))
     every_meter = select(text("array_agg(meter_id)")).select_from(meter).having(text("count(*) > 0"))
     connection.execute(insert(touched).from_select(["meter_id"], every_meter))
+
+
+def _load_levels(connection: Connection) -> None:
+    """Levels of the reference tables are replaced as a whole; one entered by hand on any of their days goes before."""
+    digest = reference_digest(LEVEL_TABLES)
+    loaded = text("SELECT obj_description('level'::regclass)")
+    if connection.scalar(loaded) == digest:
+        return
+    _put(connection, product, [_typed(product, row) for row in reference_rows("products")])
+    connection.execute(delete(level).where(level.c.origin == "reference"))
+    rows = [
+        _typed(level, row) | {"origin": "reference"} for row in reference_rows("levels", empty=("condition", "note"))
+    ]
+    connection.execute(upsert(level).on_conflict_do_nothing(), rows)
+    connection.execute(text(f"COMMENT ON TABLE level IS '{digest}'"))
 
 
 def _around_entered(table: Table) -> str:

@@ -35,6 +35,7 @@ EMPTY = """
 TRUNCATE reading, reading_revision, held_reading, touched, rejected_message, rejected_reading, api_token, audit,
     meter_hour, meter_day, meter_month, meter_year,
     enterprise_hour, enterprise_day, enterprise_month, enterprise_year;
+TRUNCATE line_output, line_meter, line; DELETE FROM level WHERE origin = 'entered';
 DELETE FROM coal_factor WHERE origin = 'entered'; DELETE FROM co2_factor WHERE origin = 'entered';
 DELETE FROM meter; DELETE FROM gateway; DELETE FROM enterprise
 """
