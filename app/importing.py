@@ -29,11 +29,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.settings import PREFIX, Settings
 from app.store import coefficients, registry
+from app.store import lines as production
 from app.store.coefficients import FactorsOverlap
 from app.store.credit_code import WrongCreditCode
 from app.store.database import Database
-from app.store.entries import EnterpriseIn, FactorIn, GatewayIn, MeterIn, values_of
+from app.store.entries import EnterpriseIn, FactorIn, GatewayIn, MeterIn, OutputIn, values_of
 from app.store.ingest_registry import StoredRegistry
+from app.store.lines import MonthInFuture
 from app.store.readings import ConflictsFound, ReadingLedger
 from app.store.registry import AlreadyThere, Fields, WrongField
 from app.store.tables import carrier
@@ -54,7 +56,7 @@ NOBODY = ""
 BROKER_WITHIN_S = 15.0
 READINGS_BYTES_MAX = 1 << 30
 OTHER_VALUE = "another value stands under this meter and time, in the ledger or earlier in the file"
-LATER = ("budgets", "outputs")
+LATER = ("budgets",)
 READING_COLUMNS = ("enterprise", "meter", "ts", "value", "quality")
 
 ENTERPRISE_WORDS = {
@@ -112,6 +114,13 @@ FACTOR_WORDS = {
     "接续上一条": "ends_previous",
     "已核实": "verified",
 }
+OUTPUT_WORDS = {
+    "统一社会信用代码": "enterprise",
+    "生产线编号": "line",
+    "月份": "month",
+    "产量": "quantity",
+    "备注": "note",
+}
 FACTOR_VALUES: Mapping[str, Mapping[str, str]] = {
     "kind": {"折标系数": "coal_equivalent", "碳排放因子": "co2"},
     "basis": {"当量": "equivalent", "等价": "equal", "当量值": "equivalent", "等价值": "equal"},
@@ -164,7 +173,7 @@ class Line:
 async def import_file(database: Database, settings: Settings, kind: str, path: Path) -> Imported:
     """Bring in a whole file. Raises WrongFile with every fault found, and then nothing was kept."""
     if kind in LATER:
-        raise WrongColumns([f"{kind} cannot be imported yet: they come with the budget and benchmark parts"])
+        raise WrongColumns([f"{kind} cannot be imported yet: they come with the budget part"])
     if kind not in KINDS:
         raise WrongColumns([f"{kind!r} cannot be imported; {', '.join(KINDS)} can"])
     lines = list(lines_of(path, kind, settings.zone))
@@ -350,6 +359,27 @@ async def import_factors(database: Database, settings: Settings, lines: Sequence
     return Imported("factors", len(lines))
 
 
+async def import_outputs(database: Database, settings: Settings, lines: Sequence[Line]) -> Imported:
+    """Monthly output of production lines. Another quantity for a month is its next revision."""
+    today = datetime.now(settings.zone).date()
+    known = 0
+
+    async def enter(connection: AsyncConnection, line: Line) -> None:
+        nonlocal known
+        cells = dict(line.cells)
+        key = cells.pop("enterprise", ""), cells.pop("line", "")
+        # A spreadsheet makes a date of 2026-10; its day says nothing.
+        cells["month"] = cells.get("month", "")[:7]
+        fields = values_of(OutputIn.model_validate(cells))
+        number = await production.line_number(connection, *key)
+        _, new = await production.enter_output(connection, number, fields, ACTOR, today)
+        known += not new
+
+    async with database.engine.begin() as connection:
+        await _enter_all(connection, lines, enter)
+    return Imported("outputs", len(lines), known=known)
+
+
 async def import_gateways(database: Database, settings: Settings, lines: Sequence[Line]) -> Imported:
     """The broker knows every new gateway before the commit; if that fails it forgets them again."""
     made: dict[str, str] = {}
@@ -414,7 +444,7 @@ async def _connected(link: BrokerLink) -> None:
         raise BrokerUnavailable(f"the broker did not let us in within {BROKER_WITHIN_S:.0f} s") from error
 
 
-REFUSALS = (ValidationError, WrongCreditCode, WrongField, UnitMismatch, AlreadyThere, FactorsOverlap)
+REFUSALS = (*(ValidationError, WrongCreditCode, WrongField, UnitMismatch, AlreadyThere, FactorsOverlap, MonthInFuture),)
 
 
 async def _enter_all(connection: AsyncConnection, lines: Sequence[Line], enter: Enter) -> None:
@@ -532,6 +562,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
     "meters": METER_WORDS,
     "readings": READING_WORDS,
     "factors": FACTOR_WORDS,
+    "outputs": OUTPUT_WORDS,
 }
 NEEDED: Mapping[str, Sequence[str]] = {
     "enterprises": ("id", "name", "region", "industry"),
@@ -539,6 +570,7 @@ NEEDED: Mapping[str, Sequence[str]] = {
     "meters": ("enterprise", "code", "name", "gateway", "carrier", "unit", "role"),
     "readings": ("enterprise", "meter", "ts", "value"),
     "factors": ("carrier", "valid_from", "source"),
+    "outputs": ("enterprise", "line", "month", "quantity"),
 }
 Import = Callable[[Database, Settings, Sequence[Line]], Awaitable[Imported]]
 KINDS: Mapping[str, Import] = {
@@ -547,4 +579,5 @@ KINDS: Mapping[str, Import] = {
     "meters": import_meters,
     "readings": import_readings,
     "factors": import_factors,
+    "outputs": import_outputs,
 }

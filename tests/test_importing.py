@@ -16,9 +16,11 @@ import pytest
 from app import importing
 from app.importing import Imported, WrongColumns, WrongFile, import_file
 from app.settings import Settings
+from app.store import lines
 from app.store.access import digest
 from app.store.credit_code import check_character
 from app.store.database import Database, open_database, plain_url
+from app.store.entries import LineIn, values_of
 from ingest.accounts import BrokerRefused
 from tests.api.a_service import OWN, two_enterprises
 from tests.e2e.service import run
@@ -202,8 +204,7 @@ async def test_every_fault_of_every_row_is_told(database: Database, settings: Se
         ("enterprises", ["id;name;region;industry"], "row 1: no column 'id;name;region;industry' is known"),
         ("enterprises", [",,"], "row 1: it should name the columns and is empty"),
         ("readings", ["enterprise,meter,ts"], "row 1: the column value or 示值 is missing"),
-        ("budgets", ["x"], "budgets cannot be imported yet: they come with the budget and benchmark parts"),
-        ("outputs", ["x"], "outputs cannot be imported yet"),
+        ("budgets", ["x"], "budgets cannot be imported yet: they come with the budget part"),
         ("moons", ["x"], "'moons' cannot be imported; enterprises, gateways, meters, readings can"),
     ],
 )
@@ -469,3 +470,49 @@ async def test_overlapping_factors_of_a_file_are_told_by_row_and_nothing_is_kept
     told = await faults(database, settings, "factors", path)
     assert [line.split(":")[0] for line in told] == ["row 3", "row 4"]
     assert "holds from 2026-01-01 up to 2026-07-01" in told[0]
+
+
+# Outputs --------------------------------------------------------------------------------------------------------------
+
+
+async def a_line(database: Database) -> None:
+    fields = {"enterprise": OWN, "code": "K1", "product": "cement", "capacity_per_year": 1, "unit": "t", "meters": []}
+    async with database.engine.begin() as connection:
+        await lines.create_line(connection, values_of(LineIn.model_validate(fields)), "test")
+
+
+async def test_outputs_come_in_and_a_corrected_file_makes_revisions(
+    database: Database, settings: Settings, tmp_path: Path
+) -> None:
+    await a_line(database)
+    first = a_book(tmp_path, ["统一社会信用代码", "生产线编号", "月份", "产量"], [OWN, "K1", date(2026, 9, 1), 100.5])
+    assert await import_file(database, settings, "outputs", first) == Imported("outputs", 1)
+    second = a_csv(tmp_path, "enterprise,line,month,quantity", f"{OWN},K1,2026-09,100.5", f"{OWN},K1,2026-10,90")
+    assert await import_file(database, settings, "outputs", second) == Imported("outputs", 2, known=1)
+    third = a_csv(tmp_path, "enterprise,line,month,quantity", f"{OWN},K1,2026-09,99")
+    await import_file(database, settings, "outputs", third)
+    found = "SELECT month::text, revision, quantity::text, entered_by FROM line_output ORDER BY 1, 2"
+    assert await rows(database, found) == [
+        ("2026-09-01", 1, "100.5", "cli"),
+        ("2026-09-01", 2, "99", "cli"),
+        ("2026-10-01", 1, "90", "cli"),
+    ]
+
+
+async def test_outputs_that_cannot_be_are_told_by_row_and_nothing_is_kept(
+    database: Database, settings: Settings, tmp_path: Path
+) -> None:
+    await a_line(database)
+    path = a_csv(
+        tmp_path,
+        "enterprise,line,month,quantity",
+        f"{OWN},K1,2026-09,1",
+        f"{OWN},K9,2026-09,1",
+        f"{OWN},K1,2199-01,1",
+        f"{OWN},K1,2026-10,-1",
+        f"{OWN},K1,October,1",
+    )
+    told = await faults(database, settings, "outputs", path)
+    assert [line.split(":")[0] for line in told] == ["row 3", "row 4", "row 5", "row 6"]
+    assert "no line 'K9'" in told[0]
+    assert "has not begun" in told[1]

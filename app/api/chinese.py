@@ -53,6 +53,37 @@ SENTENCES: Mapping[str, str] = {
     "send either the value or the heating value it is made of": "系数值与热值只能发送其一",
     "electricity has no heating value; send its value": "电力没有热值；请发送系数值",
     "a factor of this kind is made of {}, no more and no less": "此类系数由 {} 得出，不多不少",
+    # lines and levels
+    "{} is no product; GET /api/v1/products lists them": "{} 不是产品；见 GET /api/v1/products",
+    "{} is none of {}: {}": "{} 不是 {} 的条件；可选：{}",
+    "the shares of meter {} over lines add up to {}, more than 1: {}": (
+        "计量器具 {} 在各生产线的分摊之和为 {}，超过 1：{}"
+    ),
+    (
+        "meter {} measures {} inside the enterprise, which {} of this line has counted already; give the line either "
+        "of them"
+    ): "计量器具 {} 在企业内部计量 {}，该生产线的 {} 已计入；两者只取其一",
+    "{} has not begun; the running month is {}": "{} 尚未开始；当前月份为 {}",
+    "meter {} stands there twice": "计量器具 {} 重复出现",
+    "{} has no meter {}": "{} 没有计量器具 {}",
+    "{} has no line {}": "{} 没有生产线 {}",
+    "levels hold for everybody; the scope {} is only a part": "能效水平对所有单位有效；范围 {} 只是其中一部分",
+    "level {} of {} ({}) holds from {} {}; end that one first, or choose other dates": (
+        "{1} 的水平 {0}（{2}）自 {3} 起有效（{4}）；请先终止它或改选日期"
+    ),
+    "{} is of the reference tables; end it, or change it": "{} 属于参考表；请终止或修改它",
+    "it should be later than valid_from: it is the first day without the level": (
+        "应晚于 valid_from：它是该水平不再有效的第一天"
+    ),
+    "a {} has {}": "{} 只有 {}",
+    "a limit needs level 3, the limit of existing plants": "限额须有 3 级（现有企业限定值）",
+    "a benchmark has both the benchmark level (标杆) and the baseline (基准)": "须同时给出标杆水平与基准水平",
+    "lower is better: the baseline should be above the benchmark level": "数值越低越好：基准水平应高于标杆水平",
+    "{} is no unit of a level; kgce/t, kgce/m2, gce/kWh or kWh/t are": (
+        "{} 不是水平的单位；如 kgce/t、kgce/m2、gce/kWh、kWh/t"
+    ),
+    "{} is counted in {}, not in {}": "{} 以 {} 计量，而非 {}",
+    "it should be a local month such as 2026-10": "应为当地月份，如 2026-10",
     # what is there
     "no {} {}": "没有{} {}",
     "there is no {} {}": "没有{} {}",

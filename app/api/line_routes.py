@@ -53,7 +53,7 @@ from app.store.benchmarks import Judged, LineStanding
 from app.store.coefficients import sees_all
 from app.store.entries import LevelFields, LevelIn, LineIn, OutputIn, values_of
 from app.store.registry import Fields, NotThere
-from energy.benchmark import SHOWN, Indicator, level_units, output_scale, quotient
+from energy.benchmark import SHOWN, Indicator, Position, level_units, output_scale, quotient
 from energy.interval import from_us
 from energy.line import Level, Verdict
 from energy.tce import Basis
@@ -64,6 +64,10 @@ Text = Annotated[str | None, Query(max_length=100, pattern=r"^[^\x00]*$")]
 MONTH = re.compile(r"(19|20|21)[0-9]{2}-(0[1-9]|1[0-2])")
 AskedMonth = Annotated[
     str | None, Query(max_length=10, description="Local month such as 2026-10; else the last whole.")
+]
+Edition = Annotated[
+    str | None,
+    Query(max_length=20, pattern=r"^[^\x00]*$", description="Of 标杆 and 基准; else the one in force."),
 ]
 LEVEL_NUMBERS = ("benchmark", "baseline", "level1", "level2", "level3")
 
@@ -279,7 +283,7 @@ async def get_benchmarks(
     caller: Reader,
     request: Request,
     month: AskedMonth = None,
-    edition: Annotated[str | None, Query(max_length=20, description="Of 标杆 and 基准; else the one in force.")] = None,
+    edition: Edition = None,
     asked: AskedFormat = None,
 ) -> Response:
     """Each line of an enterprise in a month and in the running year, held against its levels.
@@ -318,7 +322,7 @@ async def get_region_benchmarks(code: str, deps: Deps, caller: Reader, month: As
     found = await benchmarks.line_standings(
         deps.database.pool, region=code, month=wanted, calendar=deps.calendar, now_us=deps.now_us()
     )
-    worse = [one for one in found if benchmarks.sure_position(one) is benchmarks.Position.WORSE]
+    worse = [one for one in found if benchmarks.sure_position(one) is Position.WORSE]
     shares = [
         {
             "industry": one.industry,

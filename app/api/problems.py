@@ -24,6 +24,8 @@ from app.store.co2_sets import DatasetUnknown
 from app.store.coefficients import FactorsOverlap
 from app.store.credit_code import WrongCreditCode
 from app.store.energy import EnterpriseUnknown, TooManyBuckets
+from app.store.levels import LevelsOverlap
+from app.store.lines import CountedTwice, MonthInFuture, SharesExceedOne
 from app.store.registry import AlreadyThere, NotThere, WrongField
 from app.store.rejections import BrokenOff
 from energy.interval import BadTime, TimezoneMissing
@@ -64,6 +66,15 @@ PROBLEMS: Mapping[type[Exception], tuple[int, str, str, str]] = {
     EnterpriseUnknown: (404, "not-found", "Not found", "未找到"),
     AlreadyThere: (409, "exists-already", "It exists already", "已存在"),
     FactorsOverlap: (409, "factor-overlap", "Another factor holds on these days", "系数有效期重叠"),
+    LevelsOverlap: (409, "level-overlap", "Another level holds on these days", "能效水平有效期重叠"),
+    SharesExceedOne: (
+        422,
+        "shares-exceed-one",
+        "More of a meter is given out than there is",
+        "计量器具分摊比例之和超过 1",
+    ),
+    CountedTwice: (422, "counted-twice", "The same energy would count twice", "同一能源重复计量"),
+    MonthInFuture: (422, "month-in-future", "The month has not begun", "月份尚未开始"),
     WrongCreditCode: (422, "wrong-credit-code", "Not a unified social credit code", "统一社会信用代码有误"),
     WrongField: (422, "wrong-field", "A field cannot have this value", "字段取值有误"),
     UnitMismatch: (422, "unit-mismatch", "The unit does not fit the carrier", "计量单位与能源品种不符"),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
-from sqlalchemy import delete, func, insert, or_, select, text, update
+from sqlalchemy import BigInteger, delete, func, insert, literal, or_, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -72,7 +72,7 @@ async def list_levels(
     if on is not None:
         query = query.where(level.c.valid_from <= on, or_(level.c.valid_to.is_(None), level.c.valid_to > on))
     if after is not None:
-        query = query.where(level.c.level_id > after)
+        query = query.where(level.c.level_id > literal(after, BigInteger))
     async with database.engine.connect() as connection:
         found = await connection.execute(query.order_by(level.c.level_id).limit(limit + 1))
         rows = [dict(row._mapping) for row in found]

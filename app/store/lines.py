@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import date
 from decimal import Decimal
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import BigInteger, delete, func, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.store.access import write_audit
@@ -190,7 +190,7 @@ async def list_lines(
     if industry is not None:
         query = query.where(product.c.industry.startswith(industry, autoescape=True))
     if after is not None:
-        query = query.where(line.c.line_id > after)
+        query = query.where(line.c.line_id > literal(after, BigInteger))
     async with database.engine.connect() as connection:
         if product_name is not None:
             query = query.where(line.c.product == (await product_named(connection, product_name))["code"])

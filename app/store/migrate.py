@@ -22,7 +22,18 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from app.store.coefficients import FACTOR_SET
 from app.store.scope import API_ROLE
-from app.store.tables import carrier, co2_factor, coal_factor, factor_set, level, meter, product, region, touched
+from app.store.tables import (
+    carrier,
+    co2_factor,
+    coal_factor,
+    factor_set,
+    level,
+    meter,
+    product,
+    reference_set,
+    region,
+    touched,
+)
 
 REFERENCE = files("app.store") / "reference"
 NATIONAL_TABLES = ("regions", "carriers", "coal_factors", "co2_factors")
@@ -146,8 +157,7 @@ def _load_reference(connection: Connection) -> None:
 def _load_levels(connection: Connection) -> None:
     """Levels of the reference tables are replaced as a whole; one entered by hand on any of their days goes before."""
     digest = reference_digest(LEVEL_TABLES)
-    loaded = text("SELECT obj_description('level'::regclass)")
-    if connection.scalar(loaded) == digest:
+    if connection.scalar(select(reference_set.c.sha256).where(reference_set.c.name == "levels")) == digest:
         return
     _put(connection, product, [_typed(product, row) for row in reference_rows("products")])
     connection.execute(delete(level).where(level.c.origin == "reference"))
@@ -155,7 +165,8 @@ def _load_levels(connection: Connection) -> None:
         _typed(level, row) | {"origin": "reference"} for row in reference_rows("levels", empty=("condition", "note"))
     ]
     connection.execute(upsert(level).on_conflict_do_nothing(), rows)
-    connection.execute(text(f"COMMENT ON TABLE level IS '{digest}'"))
+    connection.execute(delete(reference_set).where(reference_set.c.name == "levels"))
+    connection.execute(insert(reference_set).values(name="levels", sha256=digest))
 
 
 def _around_entered(table: Table) -> str:

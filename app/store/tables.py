@@ -183,6 +183,14 @@ co2_factor = Table(
     moment("entered_at", now=True),
 )
 
+reference_set = Table(
+    "reference_set",
+    metadata,
+    Column("name", Text, primary_key=True),
+    required("sha256", Text),
+    moment("loaded_at", now=True),
+)
+
 product = Table(
     "product",
     metadata,

@@ -47,6 +47,12 @@ OVERRIDING SYSTEM VALUE VALUES (:number, 'biomass', 'equal', 0.5, '2026-01-01', 
 """
 
 
+A_LINE = """
+INSERT INTO line (line_id, enterprise, code, name, product, capacity_per_year, unit)
+OVERRIDING SYSTEM VALUE VALUES (:number, :enterprise, 'S1', 'stands', 'cement', 1, 't')
+"""
+
+
 class Accounts:
     """The broker's accounts in memory; `trouble` is raised by the next change."""
 
@@ -171,7 +177,8 @@ async def two_enterprises(database: Database) -> None:
             meter = MeterIn.model_validate(a_meter(enterprise=key, gateway=gateway))
             await registry.create_meter(connection, values_of(meter), "test")
         for number, key in ((900_001, OWN), (900_002, FOREIGN)):
-            await connection.execute(text(A_FACTOR), {"number": number, "enterprise": key})
+            for statement in (A_FACTOR, A_LINE):
+                await connection.execute(text(statement), {"number": number, "enterprise": key})
 
 
 def a_meter(**changes: Any) -> dict[str, Any]:

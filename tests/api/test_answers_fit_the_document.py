@@ -16,7 +16,7 @@ from app.api.openapi import text
 from tests.api.a_service import CITY, OWN, Api, a_meter
 
 DOCUMENT: dict[str, Any] = json.loads(text())
-KEYS = {"enterprise": OWN, "code": "E001", "gateway": "gw-own", "factor": "tce-900001"}
+KEYS = {"enterprise": OWN, "code": "E001", "gateway": "gw-own", "factor": "tce-900001", "line": "900001", "level": "1"}
 NEEDED = {"from": "2026-11-01", "to": "2026-12-01"}
 OPEN = ("/healthz", "/readyz", "/metrics")
 WRITTEN = re.compile(r"\{(\w+)\}")
@@ -66,6 +66,10 @@ async def rich(api: Api) -> None:
     await api.sql(
         """INSERT INTO reading SELECT '2026-11-02T00:00Z', meter_id, 5, 0, now() FROM meter WHERE enterprise = $1""",
         OWN,
+    )
+    await api.sql(
+        """INSERT INTO line_output (line_id, month, revision, quantity, entered_by)
+           VALUES (900001, '2026-10-01', 1, 12.5, 'test')"""
     )
     await api.sql(
         """INSERT INTO reading_revision (meter_id, ts, old_value, old_quality, new_value, new_quality, revised_at,

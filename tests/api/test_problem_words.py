@@ -22,8 +22,8 @@ from tests.api.a_service import OWN, Api, is_problem
 from tests.wait import soon
 
 ROOT = Path(__file__).parents[2]
-ROW = re.compile(r"^\| `([a-z-]+)` \| (\d{3}) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
-DOOR_ROW = re.compile(r"^\| `([a-z-]+)` \| (\d{3}) \| ([^|]+) \|$", re.MULTILINE)
+ROW = re.compile(r"^\| `([a-z0-9-]+)` \| (\d{3}) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
+DOOR_ROW = re.compile(r"^\| `([a-z0-9-]+)` \| (\d{3}) \| ([^|]+) \|$", re.MULTILINE)
 ROOMS = ("app/api", "app/store", "energy", "ingest/accounts.py", "ingest/mqtt.py", "alerts")
 SAYING = {kind.__name__ for kind in problems.PROBLEMS} | {"of_status", "HTTPException"}
 

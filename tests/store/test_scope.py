@@ -42,6 +42,10 @@ INSERT INTO coal_factor (carrier, basis, kgce_per_unit, valid_from, enterprise, 
     SELECT 'raw_coal', 'equivalent', 0.7, '2026-01-01', id, 'own', 'laboratory', true FROM enterprise;
 INSERT INTO co2_factor (carrier, kgco2_per_unit, dataset, valid_from, enterprise, source, verified)
     SELECT 'raw_coal', 2, 'own', '2026-01-01', id, 'laboratory', true FROM enterprise;
+INSERT INTO line_meter (line_id, meter_id, share)
+    SELECT line_id, meter_id, 1 FROM line JOIN meter ON meter.enterprise = line.enterprise;
+INSERT INTO line_output (line_id, month, revision, quantity, entered_by)
+    SELECT line_id, '2026-10-01', 1, 1, 'x' FROM line;
 WITH message AS (
     INSERT INTO rejected_message (received_at, door, gateway, content_type, raw, digest, last_at)
     SELECT now(), 'http', name, 'application/json', 'x', name::bytea, now()
@@ -57,7 +61,10 @@ LEVELS = ("hour", "day", "month", "year")
 OWNERS = {
     "enterprise": "id",
     "rejected_reading": "(SELECT gateway FROM rejected_message AS m WHERE m.message_id = t.message_id)",
-    **dict.fromkeys(("gateway", "meter", "coal_factor", "co2_factor"), "enterprise"),
+    **dict.fromkeys(("gateway", "meter", "coal_factor", "co2_factor", "line"), "enterprise"),
+    **dict.fromkeys(
+        ("line_meter", "line_output"), "(SELECT enterprise FROM line AS own WHERE own.line_id = t.line_id)"
+    ),
     **dict.fromkeys((f"enterprise_{level}" for level in LEVELS), "enterprise"),
     **dict.fromkeys(("sequence_gap", "rejected_message"), "gateway"),
     **dict.fromkeys(
@@ -150,8 +157,10 @@ async def test_what_one_caller_may_see_is_not_left_to_the_next(city: City) -> No
 async def test_nothing_is_written_outside_the_scope(city: City) -> None:
     moved = "UPDATE enterprise SET region = $1 WHERE id = $2"
     added = "INSERT INTO enterprise (id, name, region, industry) VALUES ('91445302MA4UTEE01U', 'x', $1, '3011')"
+    await city.owner.pool.execute("TRUNCATE line_meter")
     await city.owner.pool.execute("DELETE FROM meter WHERE enterprise = $1", FOREIGN)
     await city.owner.pool.execute("TRUNCATE rejected_message, sequence_gap CASCADE")
+    await city.owner.pool.execute("DELETE FROM line WHERE enterprise = $1", FOREIGN)
     await city.owner.pool.execute("DELETE FROM gateway WHERE enterprise = $1", FOREIGN)
     with asked_by(COUNTY_ADMIN):
         assert await city.guarded.pool.execute(moved, OWN_REGION, FOREIGN) == "UPDATE 0"

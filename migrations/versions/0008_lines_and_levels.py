@@ -7,8 +7,8 @@ what corrects it is its next revision.
 
 from alembic import op
 
-revision = "0007"
-down_revision = "0006"
+revision = "0008"
+down_revision = "0007"
 branch_labels = None
 depends_on = None
 
@@ -88,7 +88,15 @@ CREATE TABLE line_output (
     PRIMARY KEY (line_id, month, revision)
 )
 """
+REFERENCE_SET = """
+CREATE TABLE reference_set (
+    name text PRIMARY KEY,
+    sha256 text NOT NULL,
+    loaded_at timestamptz NOT NULL DEFAULT now()
+)
+"""
 SCOPE = (
+    "SELECT closed_to_api('reference_set')",
     "SELECT open_to_all('product')",
     # A level holds for everybody, so only who supervises every enterprise there is keeps it.
     "ALTER TABLE level ENABLE ROW LEVEL SECURITY",
@@ -103,7 +111,7 @@ SCOPE = (
 
 
 def upgrade() -> None:
-    for statement in (PRODUCT, LEVEL, LINE, LINE_METER, LINE_METER_BY_METER, LINE_OUTPUT, *SCOPE):
+    for statement in (PRODUCT, LEVEL, LINE, LINE_METER, LINE_METER_BY_METER, LINE_OUTPUT, REFERENCE_SET, *SCOPE):
         op.execute(statement)
 
 
