@@ -195,7 +195,7 @@ async def made_token(settings: Settings, role: str, scope: str, name: str, expir
 
 @app.command("import")
 def import_(
-    kind: Annotated[str, typer.Argument(help="enterprises, gateways, meters, factors or readings.")],
+    kind: Annotated[str, typer.Argument(help="enterprises, gateways, meters, factors, outputs or readings.")],
     file: Annotated[
         Path, typer.Argument(help="CSV or XLSX; the first row names the columns.", exists=True, dir_okay=False)
     ],

@@ -67,12 +67,7 @@ PROBLEMS: Mapping[type[Exception], tuple[int, str, str, str]] = {
     AlreadyThere: (409, "exists-already", "It exists already", "已存在"),
     FactorsOverlap: (409, "factor-overlap", "Another factor holds on these days", "系数有效期重叠"),
     LevelsOverlap: (409, "level-overlap", "Another level holds on these days", "能效水平有效期重叠"),
-    SharesExceedOne: (
-        422,
-        "shares-exceed-one",
-        "More of a meter is given out than there is",
-        "计量器具分摊比例之和超过 1",
-    ),
+    SharesExceedOne: (422, "shares-exceed-one", "Shares of a meter exceed 1", "计量器具分摊比例之和超过 1"),
     CountedTwice: (422, "counted-twice", "The same energy would count twice", "同一能源重复计量"),
     MonthInFuture: (422, "month-in-future", "The month has not begun", "月份尚未开始"),
     WrongCreditCode: (422, "wrong-credit-code", "Not a unified social credit code", "统一社会信用代码有误"),
