@@ -11,18 +11,28 @@ from pathlib import Path
 from uvicorn.loops.auto import auto_loop_factory
 
 from app.stack.stack import Addresses
-from tests.bench.city import METERS
-from tests.bench.doors import HTTP_MINUTES, http_seconds, measure_broker, measure_delay, measure_http
+from tests.bench.city import GATEWAYS, METERS
+from tests.bench.doors import (
+    HTTP_MINUTES,
+    LISTENER_GATEWAYS,
+    http_seconds,
+    measure_broker,
+    measure_delay,
+    measure_http,
+    measure_listener,
+)
 from tests.bench.figures import BENCHES, ON_REQUEST, Sheet, as_json, table
 from tests.bench.ground import ground, own_stack
 from tests.bench.peers import SIZES, Drains, installed
 from tests.bench.rolling import measure_rollup
 from tests.bench.writing import measure_write
-from tests.e2e.service import Service
+from tests.e2e.service import Service, free_port
 from tests.stack_fixtures import scratch_database
 
 ROUND_ROWS = METERS * HTTP_MINUTES
 """Every gateway has sent one HTTP body: what is measured is a multiple of it."""
+LISTENER_SIZES = ((1, 20), (1, 1000), (100, 20))
+"""Readings a message, and messages a gateway may have unacknowledged."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -57,9 +67,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 async def _ingest(addresses: Addresses, database_url: str, state: Path, sheet: Sheet, repeats: int, rows: int) -> None:
     async with ground(database_url) as here:
-        service = Service(
-            {"TCEWATCH_DATABASE_URL": database_url, "TCEWATCH_MQTT_URL": addresses.mqtt_url}, state / "log"
-        )
+        listener = f"mqtt://127.0.0.1:{free_port()}"
+        environment = {
+            "TCEWATCH_DATABASE_URL": database_url,
+            "TCEWATCH_MQTT_URL": addresses.mqtt_url,
+            "TCEWATCH_MQTT_LISTEN": listener,
+        }
+        service = Service(environment, state / "log")
         await asyncio.to_thread(service.start, "--roles", "ingest")
         try:
             await http_seconds(here, service.url, ROUND_ROWS)  # the service has read its registry and its watermarks
@@ -70,7 +84,9 @@ async def _ingest(addresses: Addresses, database_url: str, state: Path, sheet: S
                 # One reading a message is a tenth of the speed: fewer of them take long enough.
                 sizes = ((100, rows), (20, rows), (1, max(METERS, rows // 4)))
                 await measure_broker(here, sheet, addresses.mqtt_url, sizes, rows)
-                await measure_delay(here, sheet, addresses.mqtt_url)
+                await measure_listener(here, sheet, listener, LISTENER_SIZES, rows)
+                await measure_delay(here, sheet, addresses.mqtt_url, "p99_ms", (1, 20, 100), GATEWAYS)
+                await measure_delay(here, sheet, listener, "p99_ms_listener", (1, 100), LISTENER_GATEWAYS)
         finally:
             await asyncio.to_thread(service.stop)
 

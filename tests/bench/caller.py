@@ -32,6 +32,8 @@ class Job(msgspec.Struct):
     rounds: int
     minutes: int
     clients: int
+    first_seqs: list[int] = []
+    """The number of each gateway's first message; empty: 0."""
 
 
 class Seen(msgspec.Struct):
@@ -63,7 +65,8 @@ def requests_of(job: Job, gateway: int) -> deque[bytes]:
         [job.first_us + (job.minutes * number + minute) * MINUTE_US for minute in range(job.minutes)]
         for number in range(job.rounds)
     ]
-    return deque(request(gateway, body(number, own, times[number])) for number in range(job.rounds))
+    first = job.first_seqs[gateway] if job.first_seqs else 0
+    return deque(request(gateway, body(first + number, own, times[number])) for number in range(job.rounds))
 
 
 def is_whole(answer: bytes) -> bool:

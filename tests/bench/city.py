@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import asyncpg
 import numpy as np
@@ -25,17 +25,25 @@ SPARE = "SPARE"
 
 @dataclass(slots=True)
 class City:
-    """Meter numbers in the order of their codes, the number of the spare one, and the time not yet used."""
+    """Meter numbers in the order of their codes, the number of the spare one, the time not yet used, and the number of
+    each gateway's next message."""
 
     numbers: list[int]
     spare: int
     next_us: int
+    next_seqs: list[int] = field(default_factory=lambda: [1] * GATEWAYS)
 
     def later(self, minutes: int) -> int:
         """The first of so many minutes that no reading of this run has: a service never meets an old one again."""
         first = self.next_us
         self.next_us += minutes * MINUTE_US
         return first
+
+    def numbered(self, messages: int, gateways: int = GATEWAYS) -> list[int]:
+        """Where so many messages of each of the first gateways begin to count: a gateway's count never ends."""
+        firsts = self.next_seqs[:gateways]
+        self.next_seqs[:gateways] = [first + messages for first in firsts]
+        return firsts
 
 
 def gateway_id(gateway: int) -> str:
@@ -139,8 +147,16 @@ def body(seq: int, meters: Sequence[int], times_us: Sequence[int]) -> bytes:
     return json.dumps(message, separators=(",", ":")).encode()
 
 
-def messages(first_us: int, count: int, size: int) -> Iterator[tuple[int, bytes]]:
-    """(gateway, body) in order of time until so many readings are out; `size` readings each, a divisor of 100."""
-    for seq in range(count // size):
-        minute, place = divmod(seq * size, METERS)
-        yield place // METERS_PER_GATEWAY, body(seq, range(place, place + size), [first_us + minute * MINUTE_US])
+def messages(
+    first_us: int, count: int, size: int, first_seqs: Sequence[int], gateways: int = GATEWAYS
+) -> Iterator[tuple[int, int, bytes]]:
+    """(gateway, number, body) in order of time until so many readings of the first gateways' meters are out.
+
+    `size` readings a message, a divisor of 100; `first_seqs` is the number of each gateway's first message.
+    """
+    seqs = list(first_seqs)
+    for place in range(0, count, size):
+        minute, meter = divmod(place, gateways * METERS_PER_GATEWAY)
+        gateway = meter // METERS_PER_GATEWAY
+        yield gateway, seqs[gateway], body(seqs[gateway], range(meter, meter + size), [first_us + minute * MINUTE_US])
+        seqs[gateway] += 1

@@ -1,4 +1,4 @@
-"""The doors of a real service process: HTTP with 16 clients, and the broker with a live publisher."""
+"""The doors of a real service process: HTTP, the broker with a live publisher, and the listener with live gateways."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from tests.bench import caller
-from tests.bench.city import METERS, METERS_PER_GATEWAY, MINUTE_US
+from tests.bench.city import GATEWAYS, METERS, METERS_PER_GATEWAY, MINUTE_US
 from tests.bench.figures import Sheet, p99
 from tests.bench.ground import Ground
 from tests.bench.publisher import Job, Seen
@@ -22,12 +22,13 @@ HTTP_SIZE = 500
 HTTP_MINUTES = HTTP_SIZE // METERS_PER_GATEWAY
 STEADY_READINGS_S = 5_000
 STEADY_S = 5
+LISTENER_GATEWAYS = 16
 COMMITTED_WITHIN_S = 120.0
 LOOK_S = 0.05
 
 
-async def _fresh(ground: Ground, readings: int) -> int:
-    minutes = -(-readings // METERS)
+async def _fresh(ground: Ground, readings: int, meters: int = METERS) -> int:
+    minutes = -(-readings // meters)
     first_us = ground.city.later(minutes)
     await ground.clear(first_us, first_us + minutes * MINUTE_US)
     return first_us
@@ -46,6 +47,7 @@ async def http_seconds(ground: Ground, service_url: str, readings: int) -> float
     parts = urlsplit(service_url)
     rounds = readings // (METERS * HTTP_MINUTES)
     job = caller.Job(parts.hostname or "", parts.port or 80, first_us, rounds, HTTP_MINUTES, CLIENTS)
+    job.first_seqs = ground.city.numbered(rounds)
     seen = msgspec.json.decode(await _told("tests.bench.caller", job), type=caller.Seen)
     await _all_there(ground, readings)
     return seen.seconds
@@ -57,17 +59,38 @@ async def measure_broker(
     """For each (readings a message, readings): from the first packet sent to the last reading committed."""
     for size, readings in sizes:
         copy_rate = await yardstick(ground, sheet, copy_rows)
-        first_us = await _fresh(ground, readings)
-        seen, ended_s = await _publish(ground, Job(broker_url, first_us, readings, size))
+        seen, ended_s = await _publish(ground, await _job(ground, broker_url, readings, size))
         sheet.note(f"mqtt_n{size}", readings / (ended_s - seen.began_s) / copy_rate)
 
 
-async def measure_delay(ground: Ground, sheet: Sheet, broker_url: str) -> None:
-    readings, size = STEADY_READINGS_S * STEADY_S, 20
-    first_us = await _fresh(ground, readings)
-    job = Job(broker_url, first_us, readings, size, per_second=STEADY_READINGS_S / size)
-    seen, _ = await _publish(ground, job)
-    sheet.note("p99_ms_n20", p99(seen.delays_ms))
+async def measure_listener(
+    ground: Ground, sheet: Sheet, listener_url: str, sizes: Sequence[tuple[int, int]], readings: int
+) -> None:
+    """For each (readings a message, window): from the first packet of 16 gateways to the last reading committed."""
+    for size, window in sizes:
+        copy_rate = await yardstick(ground, sheet, readings)
+        job = await _job(ground, listener_url, readings, size, LISTENER_GATEWAYS)
+        job.window = window
+        seen, ended_s = await _publish(ground, job)
+        sheet.note(f"listener_n{size}_w{window}", job.readings / (ended_s - seen.began_s) / copy_rate)
+
+
+async def measure_delay(ground: Ground, sheet: Sheet, url: str, key: str, sizes: Sequence[int], gateways: int) -> None:
+    """From a message to its acknowledgement at a steady 5,000 readings a second, for each size of message."""
+    for size in sizes:
+        job = await _job(ground, url, STEADY_READINGS_S * STEADY_S, size, gateways)
+        job.per_second = STEADY_READINGS_S / size
+        seen, _ = await _publish(ground, job)
+        sheet.note(f"{key}_n{size}", p99(seen.delays_ms))
+
+
+async def _job(ground: Ground, url: str, readings: int, size: int, gateways: int = GATEWAYS) -> Job:
+    """So many readings in whole minutes of the first gateways; fewer than all of them speak each for itself."""
+    meters = gateways * METERS_PER_GATEWAY
+    readings -= readings % meters
+    first_us = await _fresh(ground, readings, meters)
+    first_seqs = ground.city.numbered(readings // meters * (METERS_PER_GATEWAY // size), gateways)
+    return Job(url, first_us, readings, size, first_seqs, gateways, each_by_itself=gateways < GATEWAYS)
 
 
 async def _publish(ground: Ground, job: Job) -> tuple[Seen, float]:

@@ -14,7 +14,14 @@ INGEST = {
     "mqtt_n100": "broker, live publisher, 100 readings a message, until committed; readings/s ÷ COPY",
     "mqtt_n20": "the same, 20 readings a message; readings/s ÷ COPY",
     "mqtt_n1": "the same, 1 reading a message; readings/s ÷ COPY",
-    "p99_ms_n20": "99th percentile publish → receipt, 20 readings a message, 5,000 readings/s; ms",
+    "listener_n1_w20": "own listener, 16 gateways, 1 reading a message, 20 unacknowledged each; readings/s ÷ COPY",
+    "listener_n1_w1000": "the same, 1,000 unacknowledged each; readings/s ÷ COPY",
+    "listener_n100_w20": "the same, 100 readings a message, 20 unacknowledged each; readings/s ÷ COPY",
+    "p99_ms_n1": "99th percentile publish → receipt through the broker, 5,000 readings/s one a message; ms",
+    "p99_ms_n20": "the same, 20 readings a message; ms",
+    "p99_ms_n100": "the same, 100 readings a message; ms",
+    "p99_ms_listener_n1": "99th percentile publish → PUBACK of the listener, 5,000 readings/s one a message; ms",
+    "p99_ms_listener_n100": "the same, 100 readings a message; ms",
 }
 ROLLUP = {
     "rollup_fresh_15min": "rollup of fresh quarter hours; seconds a reading ÷ COPY with marks",

@@ -27,7 +27,7 @@ from sqlalchemy import make_url
 
 from app.stack.places import cache_dir
 from app.stack.process import free_port
-from tests.bench.city import METERS, MINUTE_US, meter_code
+from tests.bench.city import METERS, METERS_PER_GATEWAY, MINUTE_US, meter_code
 from tests.bench.figures import Sheet
 from tests.bench.ground import Ground
 from tests.bench.publisher import Job
@@ -191,7 +191,8 @@ class Drains:
         first_us = self._here.city.later(minutes)
         await self._here.clear(first_us, first_us + minutes * MINUTE_US)
         await self._here.sql.execute("TRUNCATE peer_reading")
-        await _publish(Job(self._broker_url, first_us, readings, size, leaf=leaf))
+        first_seqs = self._here.city.numbered(readings // METERS * (METERS_PER_GATEWAY // size))
+        await _publish(Job(self._broker_url, first_us, readings, size, first_seqs, leaf=leaf))
 
     async def _there(self, table: str, readings: int) -> float:
         """Readings per second from the first commit to the last."""

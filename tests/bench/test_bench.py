@@ -15,10 +15,10 @@ import pytest
 
 from ingest.wire import read_message
 from tests.bench import caller
-from tests.bench.city import messages, secret
+from tests.bench.city import GATEWAYS, City, messages, secret
 from tests.bench.figures import BENCHES, ON_REQUEST, as_json, p99, table
 from tests.bench.peers import HERE, rate_between, write_flow
-from tests.bench.publisher import SEQ, frame, publish, unframed
+from tests.bench.publisher import frame, publish, unframed
 
 
 def test_the_benchmarks_list_their_keys() -> None:
@@ -76,7 +76,7 @@ def test_a_drain_is_timed_from_the_first_commit_to_the_last() -> None:
 
 
 def test_messages_cover_each_meter_and_minute_once() -> None:
-    sent = [(gateway, read_message(body)) for gateway, body in messages(60_000_000, 10_000, 20)]
+    sent = [(gateway, read_message(body)) for gateway, _, body in messages(60_000_000, 10_000, 20, [1] * GATEWAYS)]
     cells = [cell for _, message in sent for cell in zip(message.meters or [], message.t or [], strict=True)]
     assert len(set(cells)) == len(cells) == 10_000
     assert {at_ms for _, at_ms in cells} == {60_000, 120_000}
@@ -100,7 +100,7 @@ def test_every_gateway_sends_its_bodies_in_order_over_the_clients_there_are() ->
         server.join(10)
     assert sorted(seen) == expected
     sent = {gateway: [one for one in seen if secret(gateway).encode() in one] for gateway in range(3)}
-    orders = [[int(SEQ.findall(one)[0]) for one in requests] for requests in sent.values()]
+    orders = [[int(re.findall(rb'"seq":(\d+)', one)[0]) for one in requests] for requests in sent.values()]
     assert orders == [[0, 1, 2]] * 3
 
 
@@ -120,3 +120,15 @@ def test_a_receipt_that_is_not_200_ends_the_measurement() -> None:
     with pytest.raises(AssertionError, match="503"):
         caller.is_whole(b"HTTP/1.1 503 x\r\ncontent-length: 1\r\n\r\n.")
     assert not caller.is_whole(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n.")
+
+
+def test_each_gateway_counts_its_own_messages() -> None:
+    city = City([], 0, 0)
+    for gateways in (16, GATEWAYS):
+        firsts = city.numbered(10, gateways)
+        seqs: dict[int, list[int]] = {}
+        for gateway, seq, body in messages(60_000_000, 1000 * gateways, 100, firsts, gateways):
+            assert read_message(body).seq == seq
+            seqs.setdefault(gateway, []).append(seq)
+        assert seqs == {gateway: list(range(first, first + 10)) for gateway, first in enumerate(firsts)}
+    assert city.next_seqs == [21] * 16 + [11] * (GATEWAYS - 16)
