@@ -128,7 +128,7 @@ def serve(
 ) -> None:
     """Run the service until SIGTERM or Ctrl-C. What was acknowledged is committed; what was not is sent again."""
     from app.logs import set_up_logs
-    from app.main import PortTaken, ServiceRole
+    from app.main import CertificateWrong, PortTaken, ServiceRole
     from app.main import serve as run_service
     from app.store.migrate import RoleMissing, SchemaMissing
 
@@ -143,7 +143,7 @@ def serve(
         run(settings, run_service(settings, chosen))
     except WrongSetting as error:
         raise fail(str(error), WRONG_USE) from error
-    except (PortTaken, SchemaMissing, RoleMissing) as error:
+    except (CertificateWrong, PortTaken, SchemaMissing, RoleMissing) as error:
         raise fail(str(error)) from error
     except ExceptionGroup as group:
         logging.getLogger("tcewatch").critical("a part of the service failed", exc_info=group)

@@ -7,11 +7,13 @@ commits what is in, then the process leaves; what was not committed was not ackn
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import signal
 import socket
-from collections.abc import Coroutine
+import ssl
+from collections.abc import Coroutine, Sequence
 from datetime import UTC, datetime, time
 from enum import StrEnum
 from typing import Any
@@ -44,11 +46,13 @@ from energy.interval import SiteCalendar
 from ingest.accounts import BrokerAccounts
 from ingest.http import PATH as READINGS_PATH
 from ingest.http import ReadingsEndpoint
+from ingest.listener import Bounds, ListenerDoor
+from ingest.listening import ListenAt
 from ingest.metrics import IngestMetrics
 from ingest.mqtt import BrokerDoor, BrokerLink
 from ingest.pipeline import Limits, Pipeline
 from ingest.registry import RegistryView
-from ingest.resend import ResendRequests
+from ingest.resend import Command, ResendRequests, first_that_reaches
 from ingest.validate import Rules
 
 log = logging.getLogger(__name__)
@@ -68,7 +72,11 @@ class ServiceRole(StrEnum):
 
 
 class PortTaken(Exception):
-    """The HTTP port cannot be listened on."""
+    """The port of HTTP or of the MQTT listener cannot be listened on."""
+
+
+class CertificateWrong(Exception):
+    """The files of the MQTT listener's certificate cannot be read, or do not belong together."""
 
 
 async def serve(settings: Settings, roles: frozenset[ServiceRole]) -> None:
@@ -78,39 +86,56 @@ async def serve(settings: Settings, roles: frozenset[ServiceRole]) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     if ServiceRole.WORKER in roles:
         check_mail_server(settings)
-    listener = listening_socket(settings)
-    if settings.mqtt_listen is not None:
-        log.warning("this version has no MQTT listener of its own", extra={"use": f"{PREFIX}MQTT_URL or HTTP"})
-    try:
+    with contextlib.ExitStack() as ports:
+        http = ports.enter_context(listening_socket(settings.http_host, settings.http_port, "HTTP_PORT"))
+        mqtt = None
+        if settings.listen_at is not None and ServiceRole.INGEST in roles:
+            at = settings.listen_at
+            mqtt = ports.enter_context(listening_socket(at.host, at.port, "MQTT_LISTEN")), at, certificate_of(at)
         async with open_database(settings.database_url) as database, open_guarded(settings.database_url) as guarded:
             await require_schema(database.engine)
-            await Service(settings, roles, database, guarded).run(listener, stop)
-    finally:
-        listener.close()
+            await Service(settings, roles, database, guarded, mqtt).run(http, stop)
 
 
-def listening_socket(settings: Settings) -> socket.socket:
-    """The HTTP port, taken before anything else starts, so that a busy one is a sentence and not half a service."""
-    family = socket.AF_INET6 if ":" in settings.http_host else socket.AF_INET
+def listening_socket(host: str, port: int, setting: str) -> socket.socket:
+    """A port, taken before anything else starts, so that a busy one is a sentence and not half a service."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((settings.http_host, settings.http_port))
+        listener.bind((host, port))
     except OSError as error:
         listener.close()
         raise PortTaken(
-            f"{settings.http_host}:{settings.http_port} cannot be listened on ({error.strerror}); "
-            f"end the program that uses it or set {PREFIX}HTTP_PORT (0 takes a free one)"
+            f"{host}:{port} cannot be listened on ({error.strerror}); "
+            f"end the program that uses it or set {PREFIX}{setting} (port 0 takes a free one)"
         ) from error
     listener.listen(2048)
     return listener
+
+
+def certificate_of(at: ListenAt) -> ssl.SSLContext | None:
+    """The listener's certificate and key, read. Raises CertificateWrong."""
+    try:
+        return at.context()
+    except OSError as error:  # ssl.SSLError is one
+        files = ", ".join(str(file) for file in (at.certificate, at.key, at.client_ca) if file is not None)
+        raise CertificateWrong(
+            f"the listener's certificate cannot be used ({error}); {PREFIX}MQTT_LISTEN_CERT, {PREFIX}MQTT_LISTEN_KEY "
+            f"and {PREFIX}MQTT_LISTEN_CLIENT_CA name files in PEM form, now {files}"
+        ) from error
 
 
 class Service:
     """The parts of one process, made from its settings and roles."""
 
     def __init__(
-        self, settings: Settings, roles: frozenset[ServiceRole], database: Database, guarded: Database
+        self,
+        settings: Settings,
+        roles: frozenset[ServiceRole],
+        database: Database,
+        guarded: Database,
+        mqtt: tuple[socket.socket, ListenAt, ssl.SSLContext | None] | None = None,
     ) -> None:
         self._settings = settings
         self._roles = roles
@@ -135,6 +160,7 @@ class Service:
         self._link = self._broker_link()
         # Both listen on the link before it connects: the broker is told of every topic with the first greeting.
         self._accounts = None if self._link is None else BrokerAccounts(self._link)
+        self._mqtt = mqtt
 
     async def run(self, listener: socket.socket, stop: asyncio.Event) -> None:
         """Until the stop event is set or a part fails."""
@@ -158,10 +184,18 @@ class Service:
         if ServiceRole.INGEST in self._roles:
             parts["writer"] = self._pipeline.run(doors_closed)
             parts["registry"] = tell_changes(self._settings.database_url, self._view.stale, stop)
+            commands: list[Command] = []
+            if self._mqtt is not None:
+                port, at, context = self._mqtt
+                listener = self._listener(at, context)
+                parts["listener"] = listener.run(stop, port)
+                commands.append(listener.command)
             if self._link is not None:
                 door = BrokerDoor(self._link, self._pipeline, self._registry, metrics=self._metrics)
                 parts["broker door"] = door.run(stop)
-                parts["resend"] = self._resend_requests(door).run(stop)
+                commands.append(door.command)
+            if commands:
+                parts["resend"] = self._resend_requests(commands).run(stop)
         if ServiceRole.WORKER in self._roles:
             parts["rollup"] = RollupWorker(self._database, self._calendar).run(stop)
             parts["alerts"] = self._alert_engine().run(stop)
@@ -190,10 +224,19 @@ class Service:
             plain_allowed=settings.smtp_plain_allowed,
         )
 
-    def _resend_requests(self, door: BrokerDoor) -> ResendRequests:
+    def _listener(self, at: ListenAt, context: ssl.SSLContext | None) -> ListenerDoor:
+        bounds = Bounds(
+            self._settings.mqtt_listen_window,
+            self._settings.mqtt_listen_packet_max_bytes,
+            self._settings.mqtt_listen_connections_max,
+        )
+        return ListenerDoor(at, self._pipeline, self._registry, metrics=self._metrics, bounds=bounds, context=context)
+
+    def _resend_requests(self, commands: Sequence[Command]) -> ResendRequests:
+        """Gateways at the listener are asked there, the others through the broker."""
         return ResendRequests(
             StoredGaps(self._database.pool),
-            door.command,
+            first_that_reaches(commands),
             grace_s=self._settings.resend_after_s,
             metrics=self._metrics,
             now=lambda: datetime.now(UTC),

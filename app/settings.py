@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from ingest.listening import ListenAt, read_address
 
 PREFIX = "TCEWATCH_"
 PASSWORD = re.compile(r"(://[^:/@]*:).*@")
@@ -46,8 +49,30 @@ class Settings(BaseSettings):
     )
     mqtt_listen: str | None = Field(
         default=None,
-        pattern=r"^[^:]+:\d+$",
-        description="host:port of the service's own MQTT listener; it comes with a later version, until then a warning",
+        description="where the service's own MQTT listener waits for gateways, as mqtt://host:port or mqtts://host:port",
+    )
+    mqtt_listen_cert: Path | None = Field(
+        default=None,
+        validate_default=True,
+        description="with mqtts://, the listener's certificate chain, a PEM file",
+    )
+    mqtt_listen_key: Path | None = Field(
+        default=None, validate_default=True, description="with mqtts://, the key of the certificate, a PEM file"
+    )
+    mqtt_listen_client_ca: Path | None = Field(
+        default=None,
+        validate_default=True,
+        description="who signs gateways' certificates, a PEM file; each gateway then needs one in its own name",
+    )
+    mqtt_listen_window: Annotated[int, Field(ge=1, le=65535)] = Field(
+        default=1000,
+        description="unacknowledged messages of a gateway at the listener from which on no more is read of it",
+    )
+    mqtt_listen_packet_max_bytes: Annotated[int, Field(ge=1024, le=1 << 28)] = Field(
+        default=2 << 20, description="largest MQTT packet the listener takes"
+    )
+    mqtt_listen_connections_max: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        default=10_000, description="most connections the listener has open at a time"
     )
     smtp_url: str | None = Field(
         default=None,
@@ -113,6 +138,32 @@ class Settings(BaseSettings):
         default=30,
         description="seconds a gap in a gateway's `seq` may fill by itself before the gateway is asked for it",
     )
+
+    @field_validator("mqtt_listen")
+    @classmethod
+    def is_an_address(cls, text: str | None) -> str | None:
+        if text is not None:
+            read_address(text)
+        return text
+
+    @field_validator("mqtt_listen_cert", "mqtt_listen_key", "mqtt_listen_client_ca")
+    @classmethod
+    def belongs_to_tls(cls, file: Path | None, info: ValidationInfo) -> Path | None:
+        listen = info.data.get("mqtt_listen")
+        tls = listen is not None and read_address(listen)[2]
+        if file is None and tls and info.field_name != "mqtt_listen_client_ca":
+            raise ValueError("mqtts:// needs it")
+        if file is not None and not tls:
+            raise ValueError("only mqtts:// has a use for it")
+        return file
+
+    @property
+    def listen_at(self) -> ListenAt | None:
+        """Where the listener listens, if it does."""
+        if self.mqtt_listen is None:
+            return None
+        files = self.mqtt_listen_cert, self.mqtt_listen_key, self.mqtt_listen_client_ca
+        return ListenAt(*read_address(self.mqtt_listen), *files)
 
     @field_validator("timezone")
     @classmethod

@@ -100,6 +100,8 @@ class IngestMetrics:
         self.stray_messages = counter("stray_messages", "Broker messages on topics that are none of ours")
         self.connections = counter("broker_connections", "Connections made to the broker")
         self.stale_acks = counter("stale_acks", "Acknowledgements dropped because their connection was gone")
+        self.listener_connections = counter("listener_connections", "Connections made to the listener")
+        self.listener_ended = counter("listener_ended", "Connections to the listener that ended, and why", "why")
         self.group_rows = Spread("tcewatch_ingest_group_rows", "Readings in one commit", GROUP_ROWS, registry)
         self.commit_s = Spread("tcewatch_ingest_commit_seconds", "Time of one commit", SECONDS, registry)
         self.acknowledged_s = Spread(
@@ -129,6 +131,15 @@ class IngestMetrics:
         """Let the gauges ask the pipeline when somebody looks."""
         self._pending_rows.set_function(pending_rows)
         self._oldest_s.set_function(oldest_pending_s)
+
+    def watch_listener(self, connected: Callable[[], float], unacknowledged: Callable[[], float]) -> None:
+        """Show how many gateways are logged in at the listener, and how many of their messages wait."""
+        for name, text, ask in (
+            ("gateways", "Gateways logged in at the listener", connected),
+            ("unacknowledged", "Messages of the listener not yet acknowledged", unacknowledged),
+        ):
+            gauge = Gauge(f"tcewatch_ingest_listener_{name}", text, registry=self.registry)
+            gauge.set_function(ask)
 
     def came_in(self, door: Door, messages: int, size: int, readings: int) -> None:
         """Messages of one door that came together, with their bytes and readings."""

@@ -16,10 +16,9 @@ import ssl
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import msgspec
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
@@ -30,9 +29,10 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from ingest.acks import AckLine, Ticket
 from ingest.batch import Door, Received
 from ingest.metrics import IngestMetrics
-from ingest.packet import V5, Other, Property, Publish, PublishReader, opening, pubacks, publish_after
+from ingest.packet import V5, Opening, Other, Property, Publish, PublishReader, opening, pubacks, publish_after
 from ingest.pipeline import Outcome, Pipeline
-from ingest.wire import JSON_TYPE, Channel, Receipts, answer_topic, read_status, read_topic, shown, topic_of
+from ingest.status import Said, StatusDesk, StatusSink, state_of
+from ingest.wire import JSON_TYPE, Channel, Receipts, answer_topic, content_type_of, read_topic, topic_of
 
 log = logging.getLogger(__name__)
 
@@ -51,13 +51,6 @@ DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883}
 
 class BrokerUnavailable(Exception):
     """The broker cannot be reached, or did not answer in time."""
-
-
-class StatusSink(Protocol):
-    """Where the word of a gateway about itself is kept; `app.store` keeps it."""
-
-    async def heard(self, gateway: str, state: str, at_us: int) -> None:
-        """Keep that the gateway was `online` or `offline` at a time (microseconds since 1970). May be repeated."""
 
 
 class SplitSocket:
@@ -515,11 +508,6 @@ SENDERS_KEPT = 50_000
 """Gateways whose topics a door knows by heart; beyond it the memory starts anew."""
 
 
-def content_type_of(message: Publish) -> str:
-    """What a message says it is; JSON if it says nothing."""
-    return (shown(message.properties.get(Property.CONTENT_TYPE)) or JSON_TYPE) if message.properties else JSON_TYPE
-
-
 class BrokerDoor:
     """Messages of gateways from the broker to the pipeline; receipt and acknowledgement go back after the commit."""
 
@@ -534,14 +522,13 @@ class BrokerDoor:
     ) -> None:
         self._link = link
         self._pipeline = pipeline
-        self._statuses = statuses
+        self._desk = StatusDesk(statuses)
         self._metrics = metrics
         self._now_us = now_us
         self._line = AckLine()
         self._ack_is_due = False
         self._senders: dict[str, str] = {}
-        self._openings: dict[str, tuple[bytes, bytes]] = {}
-        self._said: asyncio.Queue[tuple[str, str, int, Ticket | None]] = asyncio.Queue()
+        self._openings: dict[str, Opening] = {}
         link.listen("energy/v1/+/data", self._take)
         link.listen("energy/v1/+/status", self._take)
         link.when_opened(self._line.opened)
@@ -559,32 +546,7 @@ class BrokerDoor:
 
     async def run(self, until: asyncio.Event) -> None:
         """Keep what gateways say of themselves, until told to stop. What cannot be kept now stays unacknowledged."""
-        stopping = asyncio.create_task(until.wait())
-        try:
-            while not until.is_set():
-                said = asyncio.create_task(self._said.get())
-                await asyncio.wait((said, stopping), return_when=asyncio.FIRST_COMPLETED)
-                if not said.done():
-                    said.cancel()
-                    return
-                await self._keep_status(*said.result(), stopping)
-        finally:
-            stopping.cancel()
-
-    async def _keep_status(
-        self, gateway: str, state: str, at_us: int, ticket: Ticket | None, stopping: asyncio.Task[Any]
-    ) -> None:
-        delay_s = RETRY_FIRST_S
-        while not stopping.done():
-            try:
-                await self._statuses.heard(gateway, state, at_us)
-            except Exception as error:  # noqa: BLE001  # whatever the store's trouble, the status waits for its end
-                log.warning("status not kept", extra={"gateway": gateway, "why": str(error), "retry_s": delay_s})
-                await asyncio.wait((stopping,), timeout=delay_s)
-                delay_s = min(delay_s * 2, RETRY_MOST_S)
-            else:
-                self._settled(ticket)
-                return
+        await self._desk.run(until)
 
     def _take(self, messages: list[Publish]) -> None:
         """Readings go on in runs; a word about a gateway's state stands between two runs."""
@@ -616,21 +578,18 @@ class BrokerDoor:
             self._metrics.stray_messages.inc()
             self._settled(ticket)
             return
-        try:
-            state = read_status(message.payload).state
-        except msgspec.DecodeError:
-            state = None
+        state = state_of(message.payload)
         self._metrics.status_messages.labels(state or "unreadable").inc()
         if state is None:
             self._settled(ticket)  # a zero-length one only clears what the broker retains
         else:
-            self._said.put_nowait((addressed[0], state, self._now_us(), ticket))
+            self._desk.put(Said(addressed[0], state, self._now_us(), lambda: self._settled(ticket)))
 
     def _take_readings(self, messages: list[Publish], senders: list[str]) -> None:
         ticket = self._line.arrived(*[message.packet_id for message in messages if message.qos])
         now_us = self._now_us()
         received = [
-            Received(Door.BROKER, sender, message.topic, content_type_of(message), message.payload, now_us)
+            Received(Door.BROKER, sender, message.topic, content_type_of(message.properties), message.payload, now_us)
             for message, sender in zip(messages, senders, strict=True)
         ]
 
@@ -652,7 +611,7 @@ class BrokerDoor:
                 packets.append(publish_after(self._opening(sender), payload, None))
         self._link.tell(b"".join(packets))
 
-    def _opening(self, sender: str) -> tuple[bytes, bytes]:
+    def _opening(self, sender: str) -> Opening:
         known = self._openings.get(sender)
         if known is None:
             if len(self._openings) >= SENDERS_KEPT:

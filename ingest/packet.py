@@ -47,6 +47,7 @@ class Reason(IntEnum):
     UNSPECIFIED = 0x80
     MALFORMED_PACKET = 0x81
     PROTOCOL_ERROR = 0x82
+    IMPLEMENTATION_SPECIFIC = 0x83
     UNSUPPORTED_VERSION = 0x84
     BAD_CLIENT_ID = 0x85
     BAD_LOGIN = 0x86
@@ -515,6 +516,7 @@ class PacketReader:
             if stop - at > self.packet_max:
                 raise PacketTooLarge(f"a packet of {stop - at} bytes; {self.packet_max} are allowed")
             if stop > end:
+                self._check_head(first)
                 self._needed = stop - at
                 break
             if first >> 4 != Kind.PUBLISH:
@@ -563,20 +565,26 @@ class PacketReader:
             self._topics[raw] = topic
         return topic
 
-    def _other(self, first: int, fields: Fields) -> Packet:
+    def _check_head(self, first: int) -> None:
+        """What the first byte alone gives away: nobody waits for the rest of a packet that cannot be one."""
         kind, flags = first >> 4, first & 15
-        read = _READERS.get(kind)
-        if read is None or (kind == Kind.AUTH and self.version != V5):
+        if (kind not in _READERS and kind != Kind.PUBLISH) or (kind == Kind.AUTH and self.version != V5):
             raise OutOfPlace(f"packet type {kind} does not exist here")
-        if flags != _FLAGS.get(kind, 0):
+        if kind != Kind.PUBLISH and flags != _FLAGS.get(kind, 0):
             raise FlagsWrong(f"a {Kind(kind).name} with the flags {flags:#06b}")
-        if kind == Kind.CONNECT:
-            packet: Packet = _read_connect(fields)
-            self.version = packet.version if isinstance(packet, Connect) else None
-        elif self.version is None:
+        if kind != Kind.CONNECT and self.version is None:
             raise OutOfPlace(f"{Kind(kind).name} before CONNECT")
+
+    def _other(self, first: int, fields: Fields) -> Packet:
+        self._check_head(first)
+        kind = first >> 4
+        if kind == Kind.CONNECT:
+            connect = _read_connect(fields)
+            self.version = connect.version
+            packet: Packet = connect
         else:
-            packet = read(fields, self.version)
+            assert self.version is not None, "checked"
+            packet = _READERS[kind](fields, self.version)
         if fields.left:
             raise LengthWrong(f"{fields.left} bytes too many at the end of a {Kind(kind).name}")
         return packet
@@ -866,17 +874,28 @@ def publish(topic: str, payload: bytes, *, content_type: str, correlation: bytes
     return publish_after(opening(topic, content_type), payload, correlation)
 
 
-def opening(topic: str, content_type: str) -> tuple[bytes, bytes]:
-    """The parts of a PUBLISH of MQTT 5 with QoS 0 that only its topic and type decide: worth keeping."""
-    return _write_text(topic), bytes([Property.CONTENT_TYPE]) + _write_text(content_type)
+Opening = tuple[bytes, bytes | None, bytes]
+"""Topic, properties (None in MQTT 3.1.1), and both as they stand in a packet without correlation data."""
 
 
-def publish_after(begun: tuple[bytes, bytes], payload: bytes, correlation: bytes | None) -> bytes:
-    """The packet that has such an `opening`."""
-    topic, properties = begun
-    if correlation is not None:
+def opening(topic: str, content_type: str | None) -> Opening:
+    """What of a PUBLISH with QoS 0 only its topic and type decide: worth keeping. No type: MQTT 3.1.1."""
+    name = _write_text(topic)
+    if content_type is None:
+        return name, None, name
+    properties = bytes([Property.CONTENT_TYPE]) + _write_text(content_type)
+    return name, properties, name + varying(len(properties)) + properties
+
+
+def publish_after(begun: Opening, payload: bytes, correlation: bytes | None) -> bytes:
+    """The packet with such an opening. MQTT 3.1.1 has no place for correlation data."""
+    topic, properties, both = begun
+    if correlation is not None and properties is not None:
         properties += bytes([Property.CORRELATION_DATA]) + counted(correlation)
-    length = (
-        len(topic) + len(properties) + len(payload) + (1 if len(properties) < 128 else len(varying(len(properties))))
-    )
-    return b"".join((b"\x30", varying(length), topic, varying(len(properties)), properties, payload))
+        both = topic + varying(len(properties)) + properties
+    length = len(both) + len(payload)
+    head = _PUBLISH_HEADS[length] if length < 128 else b"\x30" + varying(length)
+    return head + both + payload
+
+
+_PUBLISH_HEADS = [bytes([Kind.PUBLISH << 4, length]) for length in range(128)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -59,11 +59,18 @@ class RegistryView:
         self._source = source
         self._stale = True
         self._reading = asyncio.Lock()
+        self._told: list[Callable[[], None]] = []
         self.picture: Registry | None = None
+
+    def when_stale(self, tell: Callable[[], None]) -> None:
+        """Have `tell` called whenever the picture is called stale: somebody may have lost a right."""
+        self._told.append(tell)
 
     def stale(self) -> None:
         """The picture is known to be old (a notification came): read it again before the next use."""
         self._stale = True
+        for tell in self._told:
+            tell()
 
     async def current(self) -> Registry:
         """The picture, read if there is none or it was called stale. Raises what the source raises."""

@@ -49,13 +49,40 @@ def pauses_s(grace_s: float) -> list[float]:
     return [max(grace_s, min(grace_s * 2.0**times, PAUSE_MOST_S)) for times in range(ASK_MOST)]
 
 
+class GatewayAway(Exception):
+    """The gateway is not connected, or does not listen for commands. Attribute: gateway."""
+
+    def __init__(self, gateway: str) -> None:
+        self.gateway = gateway
+        super().__init__(f"{gateway} does not listen for commands now")
+
+
+Command = Callable[[str, bytes], Awaitable[None]]
+"""Sends a gateway a command. Raises GatewayAway, or what the way to it raises."""
+
+
+def first_that_reaches(commands: Sequence[Command]) -> Command:
+    """The ways to a gateway tried one after the other."""
+
+    async def command(gateway: str, payload: bytes) -> None:
+        for number, send in enumerate(commands, 1):
+            try:
+                return await send(gateway, payload)
+            except GatewayAway:
+                if number == len(commands):
+                    raise
+        raise GatewayAway(gateway)
+
+    return command
+
+
 class ResendRequests:
     """The loop. Late messages fill a gap by themselves, so the first request waits `grace_s` seconds."""
 
     def __init__(
         self,
         book: GapBook,
-        command: Callable[[str, bytes], Awaitable[None]],
+        command: Command,
         *,
         grace_s: float,
         metrics: IngestMetrics,
@@ -81,7 +108,10 @@ class ResendRequests:
         """Ask once for every gap that is due. Raises BrokerUnavailable or what the book raises."""
         self._metrics.sequence_gaps.set(await self._book.count())
         for gap in await self._book.due(self._now(), pauses_s(self._grace_s)):
-            await self._command(gap.gateway, resend(gap.first_seq, gap.last_seq))
+            try:
+                await self._command(gap.gateway, resend(gap.first_seq, gap.last_seq))
+            except GatewayAway:
+                continue  # not asked: its turn comes when it is back
             await self._book.asked(gap, self._now())
             facts = {"gateway": gap.gateway, "first_seq": gap.first_seq, "last_seq": gap.last_seq}
             log.info("asked for missing messages", extra=facts | {"times": gap.asked_times + 1})

@@ -11,6 +11,7 @@ from typing import Annotated, Literal, overload
 import msgspec
 
 from ingest.batch import Code, Received, Refusal
+from ingest.packet import Property
 
 ROOT = "energy/v1"
 LEVEL = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -58,6 +59,11 @@ def answer_topic(gateway: str, wanted: str | None) -> str:
     if wanted is not None and wanted.startswith(f"{ROOT}/{gateway}/") and not set(wanted) & set("+#\0"):
         return wanted
     return topic_of(gateway, Channel.ACK)
+
+
+def content_type_of(properties: Mapping[int, object]) -> str:
+    """What an MQTT message says it is, by its properties; JSON if it says nothing."""
+    return (shown(properties.get(Property.CONTENT_TYPE)) or JSON_TYPE) if properties else JSON_TYPE
 
 
 def shown(sent: object) -> str | None:

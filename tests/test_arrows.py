@@ -23,7 +23,7 @@ ARROWS: dict[str, frozenset[str]] = {
     "app.rollup": frozenset({"energy", "app.store"}),
     "app.api": frozenset({"energy", "ingest", "alerts", "app.store"}),
     "app.stack": frozenset(),
-    "app.settings": frozenset(),
+    "app.settings": frozenset({"ingest"}),
     "app.logs": frozenset({"app.settings"}),
     "app.importing": frozenset({"energy", "ingest", "app.store", "app.settings"}),
     "app.doctor": frozenset({"ingest", "app.settings", "app.store", "app.stack"}),

@@ -253,6 +253,6 @@ def test_health_of_the_service_is_asked_where_it_listens(services: dict[str, dic
     assert (program, flag) == ("python", "-c")
     ast.parse(code)
     (url,) = re.findall(r"'(http[^']*)'", code)
-    ((_, _, inside),) = published(service)
+    (_, _, inside), *_ = published(service)
     assert (urlsplit(url).port, urlsplit(url).path) == (inside, "/readyz")
     assert ("EXPOSE", str(inside)) in instructions(text("Dockerfile"))
