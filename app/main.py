@@ -35,6 +35,7 @@ from app.store.alerts import StoredAlerts
 from app.store.database import Database, open_database
 from app.store.energy import backlog
 from app.store.gaps import StoredGaps
+from app.store.gateways import StoredFleet
 from app.store.ingest_registry import StoredRegistry, tell_changes
 from app.store.migrate import require_schema
 from app.store.outbox import StoredOutbox
@@ -44,6 +45,7 @@ from app.store.rejections import Replayer
 from app.store.scope import open_guarded
 from energy.interval import SiteCalendar
 from ingest.accounts import BrokerAccounts
+from ingest.fleet import FleetWatch
 from ingest.http import PATH as READINGS_PATH
 from ingest.http import ReadingsEndpoint
 from ingest.listener import Bounds, ListenerDoor
@@ -183,6 +185,7 @@ class Service:
             parts["broker"] = self._link.run(stop)
         if ServiceRole.INGEST in self._roles:
             parts["writer"] = self._pipeline.run(doors_closed)
+            parts["fleet"] = self._fleet_watch().run(stop)
             parts["registry"] = tell_changes(self._settings.database_url, self._view.stale, stop)
             commands: list[Command] = []
             if self._mqtt is not None:
@@ -223,6 +226,10 @@ class Service:
             per_minute=settings.smtp_per_minute,
             plain_allowed=settings.smtp_plain_allowed,
         )
+
+    def _fleet_watch(self) -> FleetWatch:
+        source = StoredFleet(self._database, self._settings.clock_skew_max_s)
+        return FleetWatch(source, metrics=self._metrics, now=lambda: datetime.now(UTC))
 
     def _listener(self, at: ListenAt, context: ssl.SSLContext | None) -> ListenerDoor:
         bounds = Bounds(
@@ -269,6 +276,7 @@ class Service:
             metrics=REGISTRY,
             body_max_bytes=min(self._settings.http_body_max_bytes, API_BODY_MAX_BYTES),
             clock=lambda: datetime.now(UTC),
+            clock_skew_max_s=self._settings.clock_skew_max_s,
         )
         api = create_api(deps, only_health=ServiceRole.API not in self._roles)
         if ServiceRole.INGEST not in self._roles:

@@ -134,6 +134,9 @@ class Settings(BaseSettings):
         description="client id of the persistent session at the broker; one per ingest process",
     )
 
+    clock_skew_max_s: Annotated[int, Field(ge=1, le=86400)] = Field(
+        default=120, description="a gateway whose clock is off by more than this many seconds is named"
+    )
     resend_after_s: Annotated[int, Field(ge=1, le=86400)] = Field(
         default=30,
         description="seconds a gap in a gateway's `seq` may fill by itself before the gateway is asked for it",

@@ -119,6 +119,17 @@ class IngestMetrics:
         self.sequence_gaps = Gauge(
             "tcewatch_ingest_sequence_gaps", "Gaps in the gateways' counts of messages", registry=registry
         )
+        self.gateways = Gauge(
+            "tcewatch_ingest_gateways", "Active gateways by their state", ["state"], registry=registry
+        )
+        self.clocks_off = Gauge(
+            "tcewatch_ingest_gateway_clocks_off",
+            "Gateways whose clock is off beyond the bound",
+            registry=registry,
+        )
+        self.clock_skew_worst = Gauge(
+            "tcewatch_ingest_gateway_clock_skew_worst_seconds", "Largest skew among those clocks", registry=registry
+        )
         self._pending_rows = Gauge("tcewatch_ingest_pending_rows", "Readings that wait for a commit", registry=registry)
         self._oldest_s = Gauge(
             "tcewatch_ingest_oldest_pending_seconds", "Age of the oldest message that waits", registry=registry

@@ -98,7 +98,7 @@ async def visible_enterprise(deps: ApiDeps, caller: Caller, key: str) -> Fields:
 
 async def visible_gateway(deps: ApiDeps, caller: Caller, key: str) -> Fields:
     try:
-        found = await registry.gateway_of(deps.database, key)
+        found = await registry.gateway_of(deps.database, key, deps.clock())
         if caller.sees_enterprise(found["enterprise"], found["region"]):
             return found
     except NotThere:

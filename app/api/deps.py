@@ -62,6 +62,7 @@ class ApiDeps:
     metrics: CollectorRegistry
     body_max_bytes: int
     clock: Callable[[], datetime]
+    clock_skew_max_s: float = 120.0
 
     def now_us(self) -> int:
         return int(self.clock().timestamp() * 1_000_000)

@@ -25,7 +25,7 @@ from app.store.energy import (
     energy_series,
     region_totals,
 )
-from app.store.listings import gateway_states
+from app.store.gateways import gateway_states
 from energy.interval import Level, from_us
 from energy.tce import DEFAULT_CO2_DATASET, Basis
 

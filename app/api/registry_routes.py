@@ -47,6 +47,7 @@ from app.store.registry import Fields, public
 from app.store.rejections import waiting_for
 from energy.interval import Level
 from energy.tce import Basis
+from ingest.liveness import GatewayState
 
 router = APIRouter(tags=["registry"], dependencies=[Depends(known_parameters)])
 
@@ -168,20 +169,35 @@ async def list_gateways(
     caller: Reader,
     request: Request,
     enterprise: Text = None,
+    state: GatewayState | None = None,
     limit: Limit = 100,
     cursor: Cursor = None,
     asked: AskedFormat = None,
 ) -> Response:
+    """By id. `state` is worked out from the last data, the expected interval and the last will."""
     seen = sight(caller)
     page = await registry.list_gateways(
         deps.database,
         scope=seen.scope,
         only=seen.only,
         enterprise_id=enterprise,
+        state=state,
+        now=deps.clock(),
         limit=limit,
         after=key_of(cursor),
     )
-    return listed(request, page.items, page.next, asked, "gateways", GatewayOut)
+    items = [_shown(deps, item) for item in page.items]
+    return listed(request, items, page.next, asked, "gateways", GatewayOut)
+
+
+def _shown(deps: ApiDeps, gateway: Fields) -> Fields:
+    """A gateway, and whether its clock is further off than may be."""
+    skew_s = gateway["clock_skew_s"]
+    return gateway | {"clock_off": None if skew_s is None else abs(skew_s) > deps.clock_skew_max_s}
+
+
+async def _now(deps: ApiDeps, key: str) -> Fields:
+    return _shown(deps, await registry.gateway_of(deps.database, key, deps.clock()))
 
 
 @router.post("/gateways", operation_id="createGateway", status_code=201, response_model=GatewaySecretOut)
@@ -189,16 +205,17 @@ async def create_gateway(body: GatewayIn, deps: Deps, caller: Writer) -> Respons
     """The answer holds the secret, this once. The broker lets the gateway in before the answer comes."""
     await require_enterprise(deps, caller, body.enterprise)
     async with deps.database.engine.begin() as connection:
-        made, secret = await registry.create_gateway(connection, values_of(body), caller.actor)
+        _, secret = await registry.create_gateway(connection, values_of(body), caller.actor)
         if deps.accounts is not None:
             await deps.accounts.put(body.id, secret)
+    made = await _now(deps, body.id)
     return json_answer(made | {"secret": secret}, 201, {"Location": f"/api/v1/gateways/{body.id}"})
 
 
 @router.get("/gateways/{gateway}", operation_id="getGateway", response_model=GatewayWithGapsOut)
 async def get_gateway(gateway: str, deps: Deps, caller: Reader) -> Response:
     found = await visible_gateway(deps, caller, gateway)
-    return json_answer(found | {"gaps": await registry.gaps_of(deps.database, gateway)})
+    return json_answer(_shown(deps, found) | {"gaps": await registry.gaps_of(deps.database, gateway)})
 
 
 @router.patch("/gateways/{gateway}", operation_id="changeGateway", response_model=GatewayOut)
@@ -207,10 +224,10 @@ async def change_gateway(gateway: str, body: GatewayChange, deps: Deps, caller: 
     await visible_gateway(deps, caller, gateway)
     changes = changes_of(body)
     async with deps.database.engine.begin() as connection:
-        changed = await registry.change_gateway(connection, gateway, changes, caller.actor)
+        await registry.change_gateway(connection, gateway, changes, caller.actor)
         if deps.accounts is not None and "active" in changes:
             await (deps.accounts.enable if changes["active"] else deps.accounts.disable)(gateway)
-    return json_answer(changed)
+    return json_answer(await _now(deps, gateway))
 
 
 @router.post("/gateways/{gateway}/secret", operation_id="rotateGatewaySecret", response_model=GatewaySecretOut)
@@ -224,7 +241,7 @@ async def rotate_secret(gateway: str, deps: Deps, caller: Writer) -> Response:
             if not changed["active"]:
                 # The broker lets in whoever is given a secret. Nobody knows this one until we answer.
                 await deps.accounts.disable(gateway)
-    return json_answer(changed | {"secret": secret})
+    return json_answer(await _now(deps, gateway) | {"secret": secret})
 
 
 @router.get("/meters", operation_id="listMeters", response_model=Listed[MeterOut])

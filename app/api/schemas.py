@@ -30,6 +30,7 @@ from energy.interval import Level
 from energy.reading import Kind, Role
 from energy.rollup import Status
 from energy.tce import Basis
+from ingest.liveness import GatewayState
 
 T = TypeVar("T")
 FilterWord = Annotated[str, StringConstraints(max_length=100, pattern=r"^[^\x00]*$")]
@@ -103,9 +104,19 @@ class GatewayOut(BaseModel):
     enterprise: str
     name: str
     active: bool
-    state: Literal["never", "online", "offline"]
-    state_at: datetime | None
+    state: GatewayState = Field(
+        description="online: data within two expected intervals. late: not yet. silent: nothing for a day, or four "
+        "intervals of a slower one. offline: it said so after its last data, or the broker for it. never: no data yet."
+    )
+    said: Literal["never", "online", "offline"] = Field(description="Its own last word, or its last will.")
+    said_at: datetime | None
     last_data_at: datetime | None
+    clock_skew_s: float | None = Field(
+        description="Receipt less time of its live readings, the median in seconds: positive when its clock is behind "
+        "or it sends late, negative when it is ahead; null until a few live messages came."
+    )
+    clock_skew_at: datetime | None = Field(description="When that was last measured.")
+    clock_off: bool | None = Field(description="Whether that is more than the service's bound.")
     last_seq: int | None
     created_at: datetime
     updated_at: datetime

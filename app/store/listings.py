@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, select, text
+from sqlalchemy import ColumnElement, Select, and_, select
 
 from app.store.database import Database
 from app.store.registry import Fields, Page
@@ -18,37 +18,6 @@ from app.store.tables import (
     reading,
     reading_revision,
 )
-
-SILENT_AFTER_S = 86_400
-"""A gateway that has sent nothing for a day is silent; before that it is late."""
-GATEWAY_STATES = f"""
-SELECT count(*) FILTER (WHERE said = 'online') AS online, count(*) FILTER (WHERE said = 'late') AS late,
-       count(*) FILTER (WHERE said = 'silent') AS silent, count(*) FILTER (WHERE said = 'offline') AS offline,
-       count(*) FILTER (WHERE said = 'never') AS never
-FROM (
-    SELECT CASE
-        WHEN gateway.last_data_at IS NULL THEN 'never'
-        WHEN gateway.state = 'offline' AND gateway.state_at > gateway.last_data_at THEN 'offline'
-        WHEN :now - gateway.last_data_at <= make_interval(secs => 2 * coalesce(min(meter.expected_interval_s), 900))
-            THEN 'online'
-        WHEN :now - gateway.last_data_at <= interval '{SILENT_AFTER_S} s' THEN 'late'
-        ELSE 'silent' END AS said
-    FROM gateway JOIN enterprise ON enterprise.id = gateway.enterprise
-    LEFT JOIN meter ON meter.gateway = gateway.id AND meter.active
-    WHERE gateway.active AND starts_with(enterprise.region, :region)
-    GROUP BY gateway.id
-) AS each
-"""
-
-
-async def gateway_states(database: Database, region: str, now: datetime) -> Fields:
-    """How many gateways of a region's subtree are online, late, silent, offline by their own word, or never heard.
-
-    Online: the last data is at most two of the shortest expected intervals old.
-    """
-    async with database.engine.connect() as connection:
-        row = (await connection.execute(text(GATEWAY_STATES), {"now": now, "region": region})).one()
-    return dict(row._mapping)
 
 
 async def readings(

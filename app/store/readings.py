@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import asyncpg
@@ -21,9 +22,10 @@ from app.store.database import plain_url
 from app.store.gaps import follow_counts
 from app.store.judging import Book, Int64s, Order, Standing, Verdicts, in_order, judge
 from app.store.refusals import keep_refused
-from ingest.batch import Group, ReadingBatch, Verdict
+from ingest.batch import Code, Group, ReadingBatch, Verdict
 from ingest.pipeline import LedgerUnavailable
 from ingest.sequence import in_step
+from ingest.skew import SkewWatch
 
 Bools = npt.NDArray[np.bool_]
 
@@ -133,8 +135,9 @@ FROM unnest($1::int[]) AS wanted
 # Locks in order of id, so that two writers never wait in a circle. first_seq is null unless the numbers are one run;
 # a run that goes on from the last number (or repeats it first) needs nothing else.
 HELD = """
-    SELECT gateway.id, gateway.last_seq, heard.us, heard.first_seq, heard.final_seq
-    FROM unnest({0}::text[], {1}::bigint[], {2}::bigint[], {3}::bigint[]) AS heard (id, us, first_seq, final_seq)
+    SELECT gateway.id, gateway.last_seq, heard.us, heard.first_seq, heard.final_seq, heard.skew_s
+    FROM unnest({0}::text[], {1}::bigint[], {2}::bigint[], {3}::bigint[], {4}::float8[])
+        AS heard (id, us, first_seq, final_seq, skew_s)
     JOIN gateway ON gateway.id = heard.id
     ORDER BY gateway.id FOR NO KEY UPDATE OF gateway
 """
@@ -142,23 +145,25 @@ HEAR = f"""
 UPDATE gateway SET
     last_data_at = greatest(gateway.last_data_at, {MOMENT.format(us="held.us")}),
     last_seq = CASE WHEN held.last_seq BETWEEN held.first_seq - 1 AND held.first_seq
-                    THEN held.final_seq ELSE held.last_seq END
+                    THEN held.final_seq ELSE held.last_seq END,
+    clock_skew_s = coalesce(held.skew_s, gateway.clock_skew_s),
+    clock_skew_at = CASE WHEN held.skew_s IS NULL THEN gateway.clock_skew_at ELSE {MOMENT.format(us="held.us")} END
 FROM held WHERE gateway.id = held.id
 """
 HEARD = f"""
-WITH held AS ({HELD.format("$1", "$2", "$3", "$4")})
+WITH held AS ({HELD.format("$1", "$2", "$3", "$4", "$5")})
 {HEAR} RETURNING gateway.id, held.last_seq
 """
 # A small group of new rows whose gateways count on: all of it in one statement and one round trip. Where a count does
-# not go on nothing is written, and the answer is false; $12 are the gateways that count at all.
+# not go on nothing is written, and the answer is false; $13 are the gateways that count at all.
 ALL_AT_ONCE = f"""
-WITH held AS ({HELD.format("$6", "$7", "$8", "$9")}), plain AS (
+WITH held AS ({HELD.format("$6", "$7", "$8", "$9", "$10")}), plain AS (
     SELECT coalesce(bool_and(coalesce(held.last_seq BETWEEN held.first_seq - 1 AND held.first_seq, false)
-                             OR held.id <> ALL($12::text[])), true) AS ok FROM held
+                             OR held.id <> ALL($13::text[])), true) AS ok FROM held
 ), inserted AS (
     {INSERT_NEW} WHERE (SELECT ok FROM plain)
 ), marked AS (
-    INSERT INTO touched (meter_id, hour) SELECT $10::int[], $11::int[] WHERE (SELECT ok FROM plain)
+    INSERT INTO touched (meter_id, hour) SELECT $11::int[], $12::int[] WHERE (SELECT ok FROM plain)
 ), heard AS (
     {HEAR} AND (SELECT ok FROM plain)
 )
@@ -256,6 +261,7 @@ class ReadingLedger:
         self._command_timeout_s = command_timeout_s
         self._connection: asyncpg.Connection | None = None
         self._watermarks = Watermarks.empty()
+        self._skew = SkewWatch()
         self._commit_asked = False
 
     async def save(self, group: Group) -> Verdicts:
@@ -339,7 +345,7 @@ class ReadingLedger:
 
     async def _commit_at_once(self, connection: asyncpg.Connection, group: Group, order: Order) -> bool:
         """Commits a plain group; False, and nothing is written, if a gateway's count does not go on."""
-        rows, heard = group.rows, Heard.of(group)
+        rows, heard = group.rows, Heard.of(group, self._skew)
         meters, hours = touched_hours(rows, order, np.full(len(rows), Verdict.STORED, np.int8))
         columns = *_arrays(rows, order.first), _received_us(group), *heard.columns(), meters.tolist(), hours.tolist()
         self._commit_asked = True
@@ -369,7 +375,7 @@ class ReadingLedger:
             told = await _mark(connection, rows, order, book)
             if settle is None:
                 await keep_refused(connection, group, book.verdicts)
-                await _note_gateways(connection, group)
+                await _note_gateways(connection, group, self._skew)
             else:
                 await settle(connection, book.verdicts)
             self._commit_asked = True
@@ -573,31 +579,53 @@ class Heard:
 
     last_us: dict[str, int]
     seqs: dict[str, list[int]]
+    skews_s: list[float | None]
 
     @classmethod
-    def of(cls, group: Group) -> Heard:
+    def of(cls, group: Group, skew: SkewWatch) -> Heard:
         last_us: dict[str, int] = {}
         seqs: dict[str, list[int]] = {}
         for message in group.messages:
             last_us[message.gateway] = max(last_us.get(message.gateway, 0), message.received_at_us)
             if message.seq is not None:
                 seqs.setdefault(message.gateway, []).append(message.seq)
-        return cls(last_us, seqs)
+        fresh_us = freshest(group, list(last_us))
+        skews_s = [
+            None if at_us == NEVER_US else skew.note(name, last_us[name], at_us)
+            for name, at_us in zip(last_us, fresh_us, strict=True)
+        ]
+        return cls(last_us, seqs, skews_s)
 
-    def columns(self) -> tuple[list[str], list[int], list[int | None], list[int | None]]:
-        """Gateways, their times, and first and last of the numbers where they are one run."""
+    def columns(self) -> tuple[list[str], list[int], list[int | None], list[int | None], list[float | None]]:
+        """Gateways, their times, first and last of the numbers where they are one run, new measures of the clock."""
         runs = [_run(self.seqs.get(name, ())) for name in self.last_us]
         return (
             list(self.last_us),
             list(self.last_us.values()),
             [first for first, _ in runs],
             [final for _, final in runs],
+            self.skews_s,
         )
 
 
-async def _note_gateways(connection: asyncpg.Connection, group: Group) -> None:
+def freshest(group: Group, gateways: Sequence[str]) -> list[int]:
+    """The newest time each gateway sent, NEVER_US without any. A clock far ahead shows in refusals only."""
+    places = {name: place for place, name in enumerate(gateways)}
+    senders = np.array([places[message.gateway] for message in group.messages], np.int64)
+    found = np.full(len(gateways), NEVER_US)
+    if len(group.rows):
+        np.maximum.at(found, senders[group.rows.message], group.rows.at_us)
+    for refusal in group.refusals:
+        if refusal.code is Code.TIMESTAMP_IN_FUTURE and refusal.at is not None:
+            ahead_us = int(datetime.fromisoformat(refusal.at).timestamp() * 1_000_000)
+            place = senders[refusal.message]
+            found[place] = max(int(found[place]), ahead_us)
+    return [int(at_us) for at_us in found.tolist()]
+
+
+async def _note_gateways(connection: asyncpg.Connection, group: Group, skew: SkewWatch) -> None:
     """Last data and the count of each gateway heard; gaps in the count are opened and filled."""
-    heard = Heard.of(group)
+    heard = Heard.of(group, skew)
     if not heard.last_us:
         return
     rows = await connection.fetch(HEARD, *heard.columns())

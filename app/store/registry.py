@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.store.access import digest, write_audit
 from app.store.credit_code import checked
 from app.store.database import Database
+from app.store.gateways import gateway_columns, state_at
 from app.store.tables import carrier, enterprise, gateway, meter, region, sequence_gap, touched
 from energy.reading import Kind
 from energy.units import to_normal
@@ -36,7 +37,6 @@ FIGURES_DEPEND_ON = frozenset(
 )
 """What of a meter its figures are made of: a change of one lets the meter's whole history be computed again."""
 SECRET_PREFIX = "gw_"  # noqa: S105  # the public start of every secret
-PUBLIC_GATEWAY = tuple(column for column in gateway.c if column.name != "secret_sha256")
 PUBLIC_METER = tuple(column for column in meter.c if column.name != "meter_id")
 
 
@@ -165,14 +165,15 @@ async def new_secret(connection: AsyncConnection, key: str, actor: str) -> tuple
 
 
 async def change_gateway(connection: AsyncConnection, key: str, changes: Fields, actor: str) -> Fields:
-    before = await _one(connection, select(*PUBLIC_GATEWAY).where(gateway.c.id == key), "gateway", key)
+    before = await _one(connection, select(gateway).where(gateway.c.id == key), "gateway", key)
     after = await _update(connection, gateway, gateway.c.id == key, changes)
     await _audit_change(connection, actor, "gateway", key, before, changes)
     return public(after)
 
 
-async def gateway_of(database: Database, key: str) -> Fields:
-    query = select(*PUBLIC_GATEWAY, enterprise.c.region).join_from(gateway, enterprise).where(gateway.c.id == key)
+async def gateway_of(database: Database, key: str, now: datetime) -> Fields:
+    columns = gateway_columns(now)
+    query = select(*columns, enterprise.c.region).join_from(gateway, enterprise).where(gateway.c.id == key)
     async with database.engine.connect() as connection:
         return await _one(connection, query, "gateway", key)
 
@@ -191,11 +192,16 @@ async def list_gateways(
     scope: str | None,
     only: str | None,
     enterprise_id: str | None,
+    state: str | None,
+    now: datetime,
     limit: int,
     after: Sequence[str] | None,
 ) -> Page:
-    query = select(*PUBLIC_GATEWAY).join_from(gateway, enterprise)
+    """Gateways by id. `state` chooses those in one of `ingest.liveness.GatewayState`."""
+    query = select(*gateway_columns(now)).join_from(gateway, enterprise)
     query = _within(query, scope, only, enterprise_id)
+    if state is not None:
+        query = query.where(state_at(now) == state)
     return await _page(database, query, gateway, ("id",), limit, after)
 
 
