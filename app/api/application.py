@@ -21,6 +21,7 @@ from app.api import (
     ledger_routes,
     line_routes,
     problems,
+    record_routes,
     registry_routes,
     rejection_routes,
 )
@@ -46,6 +47,7 @@ ROUTERS = (
     line_routes.router,
     ledger_routes.router,
     rejection_routes.router,
+    record_routes.router,
 )
 BODYLESS = ("GET", "HEAD", "OPTIONS", "DELETE")
 HEADERS_MAX_BYTES = 32 << 10

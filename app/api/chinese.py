@@ -16,6 +16,8 @@ NOUNS: Mapping[str, str] = {
     "benchmark": "能效标杆",
     "budget": "预算",
     "carrier": "能源品种",
+    "decision": "认定",
+    "deletion": "删除记录",
     "enterprise": "用能单位",
     "exchange": "换表记录",
     "factor": "折算系数",
@@ -23,7 +25,9 @@ NOUNS: Mapping[str, str] = {
     "job": "任务",
     "line": "生产线",
     "meter": "计量器具",
+    "multiplier": "倍率",
     "none": "无",
+    "reading": "读数",
     "region": "行政区",
     "silence": "静默",
     "token": "令牌",
@@ -84,6 +88,38 @@ SENTENCES: Mapping[str, str] = {
     ),
     "{} is counted in {}, not in {}": "{} 以 {} 计量，而非 {}",
     "it should be a local month such as 2026-10": "应为当地月份，如 2026-10",
+    # the record of a meter
+    "the exchange at {} is yet to come; record it when it has happened": "{} 的换表尚未发生；请在换表之后登记",
+    "an exchange at or after this one is on record; revoke that one first if it is wrong": (
+        "同时或更晚的换表已登记；如有误，请先撤销那一条"
+    ),
+    "{} {} is not below {}, where this register rolls over": "{} {} 应小于该表计的翻转值 {}",
+    "the register showed {} before the exchange; its final value cannot be {}": "换表前示值为 {}，旧表止码不能是 {}",
+    (
+        "a reading after this exchange stands as the old register's; check the time, or send restates true to have it "
+        "judged anew"
+    ): "换表时间之后已有旧表的有效读数；请核对时间，或发送 restates: true 重新判定",
+    "this meter has no rolls_over_at; send the register's range as amount": (
+        "该表计没有 rolls_over_at；请在 amount 中给出量程"
+    ),
+    "a register that rolls over at {} does not show {}": "在 {} 翻转的表计不会显示 {}",
+    "a register that began again at {} does not show {}, which is less": "自 {} 重新计数的表计不会显示更小的 {}",
+    "no energy flows backwards through a meter; a negative reading cannot be real": (
+        "能量不会反向流过表计；负读数不能认定为真实"
+    ),
+    "it came with exchange {}; revoke that one": "它随换表 {} 登记；请撤销该换表",
+    "{} is of kind {}; only registers are exchanged, reset or roll over": (
+        "{} 的类型为 {}；只有累计示值表计才会更换、复位或翻转"
+    ),
+    "{} {} was revoked at {}": "{} {} 已于 {} 撤销",
+    "it says from when the multiplier holds; send the multiplier too": "它说明倍率的生效时间；请同时发送 multiplier",
+    (
+        "this meter has multipliers with dates; say from when this one holds in multiplier_from, or revoke "
+        "the dated ones"
+    ): "该表计已有按日期生效的倍率；请用 multiplier_from 说明生效时间，或先撤销按日期的倍率",
+    "the database went away ({}); what was done stays done, begin again": (
+        "数据库连接中断（{}）；已完成的部分保持有效，请重新开始"
+    ),
     # what is there
     "no {} {}": "没有{} {}",
     "there is no {} {}": "没有{} {}",

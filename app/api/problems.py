@@ -26,6 +26,15 @@ from app.store.credit_code import WrongCreditCode
 from app.store.energy import EnterpriseUnknown, TooManyBuckets
 from app.store.levels import LevelsOverlap
 from app.store.lines import CountedTwice, MonthInFuture, SharesExceedOne
+from app.store.records import (
+    DecisionDoesNotFit,
+    ExchangeBeforeLastExchange,
+    ExchangeBeforeLastReading,
+    ExchangeBelowRegister,
+    ExchangeInFuture,
+    NotARegister,
+    RevokedAlready,
+)
 from app.store.registry import AlreadyThere, NotThere, WrongField
 from app.store.rejections import BrokenOff
 from energy.interval import BadTime, TimezoneMissing
@@ -65,12 +74,24 @@ PROBLEMS: Mapping[type[Exception], tuple[int, str, str, str]] = {
     NotThere: (404, "not-found", "Not found", "未找到"),
     EnterpriseUnknown: (404, "not-found", "Not found", "未找到"),
     AlreadyThere: (409, "exists-already", "It exists already", "已存在"),
+    ExchangeBeforeLastReading: (409, "exchange-before-last-reading", "A later reading stands", "换表之后已有有效读数"),
+    ExchangeBeforeLastExchange: (
+        409,
+        "exchange-before-last-exchange",
+        "A later exchange is on record",
+        "已有更晚的换表记录",
+    ),
+    RevokedAlready: (409, "revoked-already", "It was revoked before", "已撤销"),
     FactorsOverlap: (409, "factor-overlap", "Another factor holds on these days", "系数有效期重叠"),
     LevelsOverlap: (409, "level-overlap", "Another level holds on these days", "能效水平有效期重叠"),
     SharesExceedOne: (422, "shares-exceed-one", "Shares of a meter exceed 1", "计量器具分摊比例之和超过 1"),
     CountedTwice: (422, "counted-twice", "The same energy would count twice", "同一能源重复计量"),
     MonthInFuture: (422, "month-in-future", "The month has not begun", "月份尚未开始"),
     WrongCreditCode: (422, "wrong-credit-code", "Not a unified social credit code", "统一社会信用代码有误"),
+    ExchangeInFuture: (422, "exchange-in-future", "The exchange is yet to come", "换表尚未发生"),
+    ExchangeBelowRegister: (422, "exchange-below-register", "The register showed otherwise", "与表计示值不符"),
+    NotARegister: (422, "not-a-register", "The meter has no register", "该计量器具没有累计示值"),
+    DecisionDoesNotFit: (422, "decision-does-not-fit", "The reading cannot have been that", "认定与读数不符"),
     WrongField: (422, "wrong-field", "A field cannot have this value", "字段取值有误"),
     UnitMismatch: (422, "unit-mismatch", "The unit does not fit the carrier", "计量单位与能源品种不符"),
     ScopeUnknown: (422, "scope-unknown", "No such scope", "权限范围不存在"),

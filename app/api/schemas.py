@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date, datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 from app.store.entries import (
     AccuracyClass,
@@ -26,8 +26,10 @@ from app.store.entries import (
     plain_words,
 )
 from energy.benchmark import Indicator, Position
+from energy.consumption import HoldReason
 from energy.interval import Level
-from energy.reading import Kind, Role
+from energy.reading import MAX_ABS_VALUE, Kind, Role
+from energy.record import Saying
 from energy.rollup import Status
 from energy.tce import Basis
 from ingest.liveness import GatewayState
@@ -64,6 +66,10 @@ class MeterChange(Body):
     accuracy_class: AccuracyClass | None = None
     calibrated_until: date | None = None
     active: bool | None = None
+    multiplier_from: AwareDatetime | None = Field(
+        default=None,
+        description="From when the multiplier holds; the past keeps its own. Without it all of history is corrected.",
+    )
 
 
 MAY_BE_EMPTIED = frozenset({"rolls_over_at", "max_rate_per_h", "accuracy_class", "calibrated_until"})
@@ -146,7 +152,115 @@ class MeterOut(MeterFields):
     first_at: datetime | None
     created_at: datetime
     updated_at: datetime
-    multiplier: Any = Field(json_schema_extra={"type": "number"})
+    multiplier: Any = Field(
+        json_schema_extra={"type": "number"}, description="Until the first dated one; see the meter's multipliers."
+    )
+
+
+Register = Annotated[float, Field(ge=0, le=MAX_ABS_VALUE)]
+Reason = Annotated[str, StringConstraints(min_length=3, max_length=1000, pattern=r"^[^\x00]*$", strip_whitespace=True)]
+
+
+class ExchangeIn(Body):
+    at: AwareDatetime
+    old_final: Register = Field(description="What the old register showed at last, in the meter's raw unit.")
+    new_initial: Register = Field(description="What the new register showed at first.")
+    serial: Name | None = Field(default=None, description="The new register's serial number.")
+    multiplier: Multiplier | None = Field(default=None, description="From the exchange on; null keeps the one before.")
+    reason: Reason | None = None
+    restates: bool = Field(default=False, description="Have later readings that stand already judged anew.")
+
+
+class Recorded(BaseModel):
+    recorded_at: datetime
+    recorded_by: str
+    revoked_at: datetime | None
+    revoked_by: str | None
+
+
+class ExchangeOut(Recorded):
+    exchange_id: int
+    at: datetime
+    old_final: float
+    new_initial: float
+    serial: str | None
+    multiplier: float | None
+    reason: str | None
+    revoked_because: str | None
+
+
+class MultiplierOut(Recorded):
+    multiplier_id: int
+    valid_from: datetime
+    multiplier: float
+    exchange_id: int | None = Field(description="The exchange it came with.")
+
+
+class Revocation(Body):
+    reason: Reason
+
+
+class DecisionIn(Body):
+    ts: AwareDatetime = Field(description="Of the reading.")
+    says: Saying = Field(
+        description="real: it was so; rollover: the register began again at zero; reset: it lost its count and began "
+        "again at `amount`; discard: it was nothing."
+    )
+    amount: Register | None = Field(
+        default=None,
+        description="rollover: the register's range, else its rolls_over_at; reset: its new start, else 0.",
+    )
+    reason: Reason
+
+
+class DecisionOut(BaseModel):
+    decision_id: int
+    ts: datetime
+    says: Saying
+    amount: float | None
+    reason: str
+    decided_at: datetime
+    decided_by: str
+    revoked_at: datetime | None
+    revoked_by: str | None
+    revoked_because: str | None
+
+
+class HeldOut(BaseModel):
+    enterprise: str
+    meter: str
+    ts: datetime
+    value: float | None = Field(description="Null where the record of an exchange contradicts the register.")
+    quality: int | None
+    reason: HoldReason
+    waiting: bool = Field(description="No reading after it stands, and nobody has said what it was.")
+    last_accepted_at: datetime | None
+    last_accepted_value: float | None
+    decision_id: int | None
+
+
+class DeletionIn(Body):
+    start: AwareDatetime = Field(alias="from")
+    end: AwareDatetime = Field(alias="to", description="Readings before it; the range is [from, to).")
+    reason: Reason
+
+
+class DeletionOut(BaseModel):
+    deletion_id: int
+    from_ts: datetime
+    to_ts: datetime
+    count: int
+    reason: str
+    deleted_at: datetime
+    deleted_by: str
+
+
+class DeletedReadingOut(BaseModel):
+    deletion_id: int
+    ts: datetime
+    value: float
+    quality: int
+    received_at: datetime
 
 
 class MeterWithRefusedOut(MeterOut):

@@ -212,6 +212,10 @@ async def _windows(
 
 def _window(account: MeterAccount, stretch: Marked, around: Neighbours, calendar: SiteCalendar) -> Window:
     reach = reach_us(account.rules)
+    if around.previous is None and not reach:
+        # What a new register showed at first stands for a reading: from it on something may have been drawn.
+        since_us = min((one.at_us - 1 for one in account.record.exchanges), default=END_US)
+        stretch = replace(stretch, start_us=min(stretch.start_us, since_us // HOUR_US * HOUR_US))
     window = window_of(stretch, around, calendar, reach)
     return window if reach else shortened(window, stretch, around, calendar)
 

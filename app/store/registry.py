@@ -17,7 +17,8 @@ from app.store.access import digest, write_audit
 from app.store.credit_code import checked
 from app.store.database import Database
 from app.store.gateways import gateway_columns, state_at
-from app.store.tables import carrier, enterprise, gateway, meter, region, sequence_gap, touched
+from app.store.tables import carrier, enterprise, gateway, meter, meter_multiplier, region, sequence_gap, touched
+from energy.interval import HOUR_US, to_us
 from energy.reading import Kind
 from energy.units import to_normal
 
@@ -36,6 +37,8 @@ FIGURES_DEPEND_ON = frozenset(
     }
 )
 """What of a meter its figures are made of: a change of one lets the meter's whole history be computed again."""
+MARK_EVERY_HOURS = 6
+"""Marks so far apart make one stretch: app.rollup.windows.NEAR_HOURS."""
 SECRET_PREFIX = "gw_"  # noqa: S105  # the public start of every secret
 PUBLIC_METER = tuple(column for column in meter.c if column.name != "meter_id")
 
@@ -109,7 +112,9 @@ async def change_enterprise(database: Database, key: str, changes: Fields, actor
         after = await _update(connection, enterprise, enterprise.c.id == key, changes)
         if changes.get("region", before["region"]) != before["region"]:
             # Factors may be a region's own.
-            await _touch(connection, select(meter.c.meter_id).where(meter.c.enterprise == key))
+            await _touch(
+                connection, select(meter.c.meter_id).where(meter.c.enterprise == key), "enterprise.change", actor
+            )
         await _audit_change(connection, actor, "enterprise", key, before, changes)
         return after
 
@@ -223,12 +228,46 @@ async def change_meter(database: Database, enterprise_id: str, code: str, change
     is_it = (meter.c.enterprise == enterprise_id) & (meter.c.code == code)
     async with database.engine.begin() as connection:
         before = await _one(connection, select(meter).where(is_it).with_for_update(), "meter", key)
+        named, changes = changes, await _dated(connection, before, changes, actor)
         await _check_meter(connection, before | changes)
         after = await _update(connection, meter, is_it, changes)
         if any(before[name] != after[name] for name in FIGURES_DEPEND_ON):
-            await _touch(connection, select(meter.c.meter_id).where(is_it))
-        await _audit_change(connection, actor, "meter", key, before, changes)
+            await _touch(connection, select(meter.c.meter_id).where(is_it), "meter.change", actor)
+        await _audit_change(connection, actor, "meter", key, {"multiplier_from": None} | before, named)
         return public(after)
+
+
+async def _dated(connection: AsyncConnection, before: Fields, changes: Fields, actor: str) -> Fields:
+    """The changes without a multiplier that holds from a date on, which goes on the meter's record.
+
+    Raises WrongField, AlreadyThere.
+    """
+    since, multiplier = changes.get("multiplier_from"), changes.get("multiplier")
+    rest = {name: value for name, value in changes.items() if name != "multiplier_from"}
+    if since is None:
+        if multiplier is not None and await has_dated_multipliers(connection, before["meter_id"]):
+            raise WrongField(
+                "multiplier",
+                "this meter has multipliers with dates; say from when this one holds in multiplier_from, or revoke "
+                "the dated ones",
+            )
+        return rest
+    if multiplier is None:
+        raise WrongField("multiplier_from", "it says from when the multiplier holds; send the multiplier too")
+    del rest["multiplier"]
+    values = {"meter_id": before["meter_id"], "valid_from": since, "multiplier": multiplier, "recorded_by": actor}
+    key = f"{before['enterprise']}/{before['code']} {since.isoformat()}"
+    await _insert(connection, meter_multiplier, values, "multiplier", key)
+    await mark(connection, before["meter_id"], since, datetime.now(since.tzinfo), "multiplier", actor)
+    return rest
+
+
+async def has_dated_multipliers(connection: AsyncConnection, meter_id: int) -> bool:
+    """Whether a multiplier of this meter holds from a date on."""
+    found = select(meter_multiplier.c.multiplier_id).where(
+        meter_multiplier.c.meter_id == meter_id, meter_multiplier.c.revoked_at.is_(None)
+    )
+    return await connection.scalar(found.limit(1)) is not None
 
 
 async def meter_of(database: Database, enterprise_id: str, code: str) -> Fields:
@@ -346,11 +385,26 @@ async def _update(connection: AsyncConnection, table: Table, is_it: Any, changes
     return dict(row._mapping)
 
 
-async def _touch(connection: AsyncConnection, meters: Select[Any]) -> None:
+async def mark(
+    connection: AsyncConnection, meter_id: int, start: datetime, end: datetime, cause: str, actor: str
+) -> None:
+    """Have the meter's hours from `start` to `end`, both in, computed again; the mark says why and by whom."""
+    first, last = to_us(start) // HOUR_US, to_us(max(start, end)) // HOUR_US
+    await mark_hours(connection, meter_id, [*range(first, last, MARK_EVERY_HOURS), last], cause, actor)
+
+
+async def mark_hours(connection: AsyncConnection, meter_id: int, hours: Sequence[int], cause: str, actor: str) -> None:
+    """Have these hours since 1970 computed again."""
+    numbers = [meter_id] * len(hours)
+    await connection.execute(insert(touched).values(meter_id=numbers, hour=list(hours), cause=cause, actor=actor))
+    await connection.execute(text("SELECT pg_notify('touched', '')"))
+
+
+async def _touch(connection: AsyncConnection, meters: Select[Any], cause: str, actor: str) -> None:
     """Have these meters' whole history computed again."""
     numbers = list((await connection.scalars(meters)).all())
     if numbers:
-        await connection.execute(insert(touched).values(meter_id=numbers, hour=None))
+        await connection.execute(insert(touched).values(meter_id=numbers, hour=None, cause=cause, actor=actor))
         await connection.execute(text("SELECT pg_notify('touched', '')"))
 
 

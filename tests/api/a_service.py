@@ -32,7 +32,8 @@ OWN, FOREIGN, MISSING = "91445300MA4UXXXX0J", "91445303MA4UQ7KJ3D", "91445302MA4
 OWN_REGION, FOREIGN_REGION, CITY, MISSING_REGION = "445302", "445303", "4453", "445399"
 NOW = datetime(2026, 11, 24, 1, 0, tzinfo=UTC)
 EMPTY = """
-TRUNCATE reading, reading_revision, held_reading, touched, rejected_message, rejected_reading, api_token, audit,
+TRUNCATE reading, reading_revision, held_reading, touched, meter_exchange, meter_multiplier, reading_decision,
+    reading_deletion, deleted_reading, rejected_message, rejected_reading, api_token, audit,
     meter_hour, meter_day, meter_month, meter_year,
     enterprise_hour, enterprise_day, enterprise_month, enterprise_year;
 TRUNCATE line_output, line_meter, line; DELETE FROM level WHERE origin = 'entered';

@@ -50,6 +50,13 @@ OBJECTS: dict[str, dict[str, dict[str, str]]] = {
         "missing": {"line": "900003"},
     },
     "/levels/{level}": {"own": {"level": "1"}, "foreign": {"level": "2"}, "missing": {"level": "900003"}},
+    **{
+        f"/meters/{{enterprise}}/{{code}}/{many}/{{{one}}}": {
+            "own": {"enterprise": OWN, "code": "E001", one: "1"},
+            "foreign": {"enterprise": FOREIGN, "code": "E001", one: "1"},
+        }
+        for many, one in (("exchanges", "exchange"), ("multipliers", "multiplier"), ("decisions", "decision"))
+    },
     "/meters/{enterprise}/{code}": {
         "own": {"enterprise": OWN, "code": "E001"},
         "foreign": {"enterprise": FOREIGN, "code": "E001"},
@@ -57,6 +64,17 @@ OBJECTS: dict[str, dict[str, dict[str, str]]] = {
     },
 }
 PARTS: dict[str, dict[str, Any]] = {
+    "/meters/{enterprise}/{code}/exchanges": {"at": "2026-11-01T00:00:00Z", "old_final": 1, "new_initial": 0},
+    "/meters/{enterprise}/{code}/decisions": {"ts": "2026-11-01T00:00:00Z", "says": "discard", "reason": "line noise"},
+    "/meters/{enterprise}/{code}/deletions": {
+        "from": "2026-11-01T00:00:00Z",
+        "to": "2026-11-02T00:00:00Z",
+        "reason": "a test",
+    },
+    **{
+        f"/meters/{{enterprise}}/{{code}}/{many}/{{{one}}}/revoke": {"reason": "a test"}
+        for many, one in (("exchanges", "exchange"), ("multipliers", "multiplier"), ("decisions", "decision"))
+    },
     "/factors/{factor}": {"value": 1, "valid_from": "2026-01-01", "source": "x"},
     "/lines/{line}": {"product": "cement", "capacity_per_year": 1, "unit": "t", "meters": []},
     "/lines/{line}/outputs": {"month": "2026-10", "quantity": 1},
@@ -74,6 +92,7 @@ LISTS = (
     "/lines",
     "/products",
     "/levels",
+    "/held",
 )
 OF_EVERYBODY = ("/levels/{level}",)
 

@@ -13,7 +13,7 @@ import asyncpg
 
 from app.rollup.worker import RollupWorker
 from app.store.database import Database, open_database, plain_url
-from energy.interval import SiteCalendar, to_us
+from energy.interval import SiteCalendar, from_us, to_us
 from energy.tce import DEFAULT_CO2_DATASET as DATASET
 
 PLANT = "91445300MA4UXXXX0X"
@@ -26,7 +26,8 @@ QUARTER_US = HOUR_US // 4
 ROLLUPS = tuple(f"{whose}_{level}" for whose in ("meter", "enterprise") for level in ("hour", "day", "month", "year"))
 # Row by row where reference factors hang on: TRUNCATE … CASCADE would take those with it.
 EMPTY = f"""
-TRUNCATE reading, touched, held_reading, {", ".join(ROLLUPS)};
+TRUNCATE reading, touched, held_reading, meter_exchange, meter_multiplier, reading_decision, reading_deletion,
+    deleted_reading, {", ".join(ROLLUPS)};
 DELETE FROM coal_factor WHERE enterprise IS NOT NULL;
 DELETE FROM co2_factor WHERE enterprise IS NOT NULL;
 DELETE FROM meter; DELETE FROM gateway; DELETE FROM enterprise
@@ -110,6 +111,84 @@ class Plant:
                 [(time, meter, value, quality) for time, (_, value) in zip(times, listed, strict=True)],
             )
             hours = sorted({us // HOUR_US for us, _ in listed})
+            await self.sql.execute("INSERT INTO touched (meter_id, hour) VALUES ($1, $2)", [meter] * len(hours), hours)
+
+    async def exchange(self, meter: int, at_us: int, old_final: float, new_initial: float) -> None:
+        """On record, with its mark."""
+        await self._said(
+            """INSERT INTO meter_exchange (meter_id, at, old_final, new_initial, recorded_by)
+               VALUES ($1, $2, $3, $4, 'test') ON CONFLICT DO NOTHING""",
+            meter,
+            at_us,
+            [at_us - 1, at_us],
+            old_final,
+            new_initial,
+        )
+
+    async def decide(self, meter: int, at_us: int, says: str, amount: float | None) -> None:
+        """What a reading was, on record, with its mark."""
+        await self._said(
+            """INSERT INTO reading_decision (meter_id, ts, says, amount, reason, decided_by)
+               VALUES ($1, $2, $3, $4, 'by hand', 'test') ON CONFLICT DO NOTHING""",
+            meter,
+            at_us,
+            [at_us],
+            says,
+            amount,
+        )
+
+    async def multiply(self, meter: int, since_us: int, multiplier: str, until_us: int) -> None:
+        """Another multiplier from then on; marked up to the last reading there may be."""
+        await self._said(
+            """INSERT INTO meter_multiplier (meter_id, valid_from, multiplier, recorded_by)
+               VALUES ($1, $2, $3, 'test') ON CONFLICT DO NOTHING""",
+            meter,
+            since_us,
+            [*range(since_us, until_us, 6 * HOUR_US), until_us],
+            Decimal(multiplier),
+        )
+
+    async def revoke(self, meter: int, until_us: int) -> None:
+        """All that is on record of the meter, and the marks of what that touches."""
+        async with self.sql.transaction():
+            for table, moment in (
+                ("meter_exchange", "at"),
+                ("reading_decision", "ts"),
+                ("meter_multiplier", "valid_from"),
+            ):
+                times = await self.sql.fetch(
+                    f"UPDATE {table} SET revoked_at = now(), revoked_by = 'test' "
+                    f"WHERE meter_id = $1 AND revoked_at IS NULL RETURNING {moment}",
+                    meter,
+                )
+                for since_us in (to_us(row[0]) for row in times):
+                    ends = (
+                        [*range(since_us, until_us, 6 * HOUR_US), until_us]
+                        if table == "meter_multiplier"
+                        else [since_us - 1, since_us]
+                    )
+                    await self._mark(meter, ends)
+
+    async def delete(self, meter: int, from_us: int, to_us: int) -> None:
+        """Readings of a range, and their marks."""
+        async with self.sql.transaction():
+            gone = await self.sql.fetch(
+                """DELETE FROM reading WHERE meter_id = $1 AND extract(epoch FROM ts) * 1000000 BETWEEN $2 AND $3
+                   RETURNING (extract(epoch FROM ts) * 1000000)::bigint""",
+                meter,
+                from_us,
+                to_us,
+            )
+            await self._mark(meter, [row[0] for row in gone])
+
+    async def _said(self, statement: str, meter: int, at_us: int, marks_us: Sequence[int], *values: object) -> None:
+        async with self.sql.transaction():
+            await self.sql.execute(statement, meter, from_us(at_us), *values)
+            await self._mark(meter, marks_us)
+
+    async def _mark(self, meter: int, marks_us: Sequence[int]) -> None:
+        hours = [us // HOUR_US for us in marks_us]
+        if hours:
             await self.sql.execute("INSERT INTO touched (meter_id, hour) VALUES ($1, $2)", [meter] * len(hours), hours)
 
     async def mark_whole(self, *meters: int) -> None:

@@ -16,6 +16,7 @@ from tests.rollup.a_plant import CALENDAR, Plant, at, set_factors
 MINUTE_US = 60_000_000
 START_US = at("2025-12-30T21:00")
 """Three days from here lie on both sides of a month's and a year's end."""
+END_US = START_US + 4 * 24 * 60 * MINUTE_US
 NUMBERS = count(1)
 LETTERS = "0123456789ABCDEFGHJKLMNPQRTUWXY"
 
@@ -38,6 +39,17 @@ class Arrival:
 
     meter: int
     readings: tuple[tuple[int, float, int], ...]
+    passes: str
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """Something a person puts on the record of a meter, and what the workers do after it."""
+
+    meter: int
+    what: str
+    minute: int
+    amounts: tuple[float, float]
     passes: str
 
 
@@ -64,16 +76,21 @@ READINGS = st.lists(
     max_size=12,
     unique_by=lambda reading: reading[0],
 ).map(tuple)
-ARRIVALS = st.lists(
-    st.builds(
-        Arrival,
-        meter=st.integers(0, 2),
-        readings=READINGS,
-        passes=st.sampled_from(["none", "none", "one", "all", "two workers"]),
+PASSES = st.sampled_from(["none", "none", "one", "all", "two workers"])
+MINUTES = st.integers(0, 3 * 24).map(lambda hour: 60 * hour) | st.integers(0, 3 * 24 * 60)
+AMOUNTS = st.sampled_from([0.0, 12.5, 500.0, 990.0])
+ARRIVALS = st.builds(Arrival, meter=st.integers(0, 2), readings=READINGS, passes=PASSES)
+SAYINGS = st.builds(
+    Said,
+    meter=st.integers(0, 2),
+    what=st.sampled_from(
+        ["exchange", "exchange", "multiplier", "real", "rollover", "reset", "discard", "revoke", "delete"]
     ),
-    min_size=1,
-    max_size=10,
+    minute=MINUTES,
+    amounts=st.tuples(AMOUNTS, AMOUNTS),
+    passes=PASSES,
 )
+EVENTS = st.lists(st.one_of(ARRIVALS, ARRIVALS, SAYINGS), min_size=1, max_size=12)
 
 
 async def an_enterprise(plant: Plant) -> str:
@@ -110,6 +127,21 @@ async def arrive(plant: Plant, meter: int, arrival: Arrival) -> None:
         await plant.send(meter, mine, quality=quality)
 
 
+async def said(plant: Plant, meter: int, saying: Said, sent: list[int]) -> None:
+    """Decisions are about readings that are there; the rest may be at any time."""
+    at_us, amounts = START_US + saying.minute * MINUTE_US, saying.amounts
+    if saying.what == "exchange":
+        await plant.exchange(meter, at_us, *amounts)
+    elif saying.what == "multiplier":
+        await plant.multiply(meter, at_us, "80", END_US)
+    elif saying.what == "revoke":
+        await plant.revoke(meter, END_US)
+    elif saying.what == "delete":
+        await plant.delete(meter, at_us, at_us + 6 * 60 * MINUTE_US)
+    elif sent:
+        await plant.decide(meter, sent[saying.minute % len(sent)], saying.what, amounts[0])
+
+
 async def work(workers: list[RollupWorker], passes: str) -> None:
     if passes == "one":
         await workers[0].one_pass()
@@ -125,16 +157,23 @@ async def work(workers: list[RollupWorker], passes: str) -> None:
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(makings=st.lists(MAKINGS, min_size=3, max_size=3), arrivals=ARRIVALS)
+@given(makings=st.lists(MAKINGS, min_size=3, max_size=3), events=EVENTS)
 async def test_stored_figures_equal_a_recomputation_from_nothing(
-    plant: Plant, makings: list[Making], arrivals: list[Arrival]
+    plant: Plant, makings: list[Making], events: list[Arrival | Said]
 ) -> None:
+    """Any meters, any faults, any order and repetition, anything said at any time, two workers in between."""
     enterprise = await an_enterprise(plant)
     meters = [await a_meter(plant, enterprise, f"M{i}", making) for i, making in enumerate(makings)]
     workers = [RollupWorker(plant.database, CALENDAR, pairs_at_once=pairs) for pairs in (3, 1)]
-    for arrival in arrivals:
-        await arrive(plant, meters[arrival.meter], arrival)
-        await work(workers, arrival.passes)
+    sent: dict[int, list[int]] = {}
+    for event in events:
+        meter = meters[event.meter]
+        if isinstance(event, Said):
+            await said(plant, meter, event, sent.get(meter, []))
+        else:
+            await arrive(plant, meter, event)
+            sent.setdefault(meter, []).extend(START_US + minute * MINUTE_US for minute, _, _ in event.readings)
+        await work(workers, event.passes)
     await work(workers, "two workers")
 
     found = await verify(plant.database, CALENDAR, enterprise=enterprise)

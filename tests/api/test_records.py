@@ -1,0 +1,193 @@
+"""What people say about a meter, through the API: exchanges, decisions, dated multipliers, deletions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from tests.api.a_service import OWN, Api, is_problem
+
+METER = f"meters/{OWN}/E001"
+START = datetime.fromisoformat("2026-11-01T00:00:00+08:00")
+
+
+def hour(count: float) -> str:
+    return (START + timedelta(hours=count)).isoformat()
+
+
+async def readings(api: Api, values: Sequence[float], *, first: float = 0, done: bool = True) -> None:
+    """Readings an hour apart, and the figures that follow."""
+    (row,) = await api.sql("SELECT meter_id FROM meter WHERE enterprise = $1", OWN)
+    times = [START + timedelta(hours=first + i) for i in range(len(values))]
+    await api.database.pool.executemany(
+        "INSERT INTO reading (ts, meter_id, value, quality, received_at) VALUES ($1, $2, $3, 0, now())",
+        [(time, row[0], value) for time, value in zip(times, values, strict=True)],
+    )
+    await api.sql("INSERT INTO touched (meter_id) VALUES ($1)", [row[0]])
+    if done:
+        await api.rolled_up()
+
+
+async def drawn(api: Api) -> Decimal:
+    await api.rolled_up()
+    return Decimal(
+        (await api.sql("SELECT coalesce(sum(quantity), 0) FROM enterprise_year WHERE enterprise = $1", OWN))[0][0]
+    )
+
+
+async def held(api: Api, **asked: Any) -> list[tuple[str, float]]:
+    await api.rolled_up()
+    answer = await api.get(f"{METER}/held", params=asked)
+    return [(one["reason"], one["value"]) for one in answer.json()["items"]]
+
+
+def exchanged(**changes: Any) -> dict[str, Any]:
+    return {"at": hour(2.5), "old_final": 84_215, "new_initial": 10, "serial": "B-17", "multiplier": None} | changes
+
+
+async def test_without_a_record_a_new_register_is_held_and_with_one_both_add_up(api: Api) -> None:
+    """84,200 → 84,210, then a register that shows 12: (84,215 − 84,200) + (32 − 10) = 37."""
+    await readings(api, [84_200, 84_205, 84_210, 12, 22, 32])
+    assert await held(api, waiting="true") == [("register-fell", 32), ("register-fell", 22), ("register-fell", 12)]
+    assert await drawn(api) == 10
+
+    made = await api.post(f"{METER}/exchanges", exchanged(), role="supervisor")
+
+    assert made.status_code == 201, made.text
+    assert await held(api) == []
+    assert await drawn(api) == 37
+    (listed,) = (await api.get(f"{METER}/exchanges")).json()["items"]
+    assert (listed["serial"], listed["old_final"], listed["new_initial"]) == ("B-17", 84_215, 10)
+    assert listed["recorded_by"].endswith("the supervisor")
+    trail = (await api.get("audit", params={"object_kind": "meter"})).json()["items"]
+    assert trail[0]["action"] == "exchange.record"
+
+
+async def test_an_exchange_before_the_last_reading_is_refused_with_its_code(api: Api) -> None:
+    await readings(api, [100, 110, 120, 130])
+    answer = await api.post(f"{METER}/exchanges", exchanged(at=hour(1.5), old_final=115, new_initial=0))
+    is_problem(answer, 409, "exchange-before-last-reading")
+    assert (await api.get(f"{METER}/exchanges")).json()["items"] == []
+    assert await drawn(api) == 30
+    # On purpose it may be: 110 → 115 and then, from the new one's 0, nothing says it ever showed 120.
+    again = exchanged(at=hour(1.5), old_final=115, new_initial=0, restates=True, reason="found in the paper log")
+    assert (await api.post(f"{METER}/exchanges", again)).status_code == 201
+    assert await drawn(api) == 15 + 130
+
+
+async def test_wrong_exchanges_each_have_their_code(api: Api) -> None:
+    await readings(api, [100, 110, 12])
+    for changes, status, code in (
+        ({"at": "2027-01-01T00:00:00+08:00"}, 422, "exchange-in-future"),
+        ({"at": hour(1.5), "old_final": 109, "new_initial": 0}, 422, "exchange-below-register"),
+        ({"at": "2026-11-01T01:30:00"}, 422, "invalid"),
+        ({"old_final": -1}, 422, "invalid"),
+        ({"multiplier": 0}, 422, "invalid"),
+    ):
+        is_problem(await api.post(f"{METER}/exchanges", exchanged(**changes)), status, code)
+    good = exchanged(at=hour(1.5), old_final=112, new_initial=0)
+    assert (await api.post(f"{METER}/exchanges", good)).status_code == 201
+    is_problem(await api.post(f"{METER}/exchanges", good), 409, "exchange-before-last-exchange")
+    is_problem(await api.post(f"{METER}/exchanges", good, role="enterprise"), 403, "read-only")
+
+
+async def test_a_revoked_exchange_leaves_everything_as_it_was_and_stays_on_record(api: Api) -> None:
+    await readings(api, [100, 110, 12, 20])
+    made = await api.post(f"{METER}/exchanges", exchanged(at=hour(1.5), old_final=112, new_initial=10, multiplier=2))
+    assert await drawn(api) == 12 + 10 * 2
+    path = f"{METER}/exchanges/{made.json()['exchange_id']}/revoke"
+    assert (await api.post(path, {"reason": "another meter's"})).status_code == 200
+    assert await drawn(api) == 10
+    is_problem(await api.post(path, {"reason": "another meter's"}), 409, "revoked-already")
+    (listed,) = (await api.get(f"{METER}/exchanges")).json()["items"]
+    assert listed["revoked_because"] == "another meter's"
+    assert (await api.get(f"{METER}/multipliers")).json()["items"][0]["revoked_at"] is not None
+
+
+async def test_a_multiplier_from_a_date_leaves_the_past_alone(api: Api) -> None:
+    """10 an hour; from half past two on times 80: 25 × 1 + 15 × 80."""
+    await readings(api, [0, 10, 20, 30, 40])
+    answer = await api.patch(METER, {"multiplier": 80, "multiplier_from": hour(2.5)})
+    assert answer.status_code == 200, answer.text
+    assert await drawn(api) == 25 + 15 * 80
+    is_problem(await api.patch(METER, {"multiplier": 60}), 422, "wrong-field")
+    is_problem(await api.patch(METER, {"multiplier_from": hour(3)}), 422, "wrong-field")
+    (dated,) = (await api.get(f"{METER}/multipliers")).json()["items"]
+    assert dated["multiplier"] == 80
+    undone = await api.post(f"{METER}/multipliers/{dated['multiplier_id']}/revoke", {"reason": "not yet built in"})
+    assert undone.status_code == 200, undone.text
+    assert await drawn(api) == 40
+
+
+async def test_a_reset_counts_only_after_a_person_says_what_it_was(api: Api) -> None:
+    """500 → 7: nobody knows what was lost. Said to be a reset from 0, 7 were drawn since, and then 8."""
+    await readings(api, [480, 500, 7, 15])
+    assert await drawn(api) == 20
+    decision = {"ts": hour(2), "says": "reset", "reason": "the device lost its memory in the outage"}
+    made = await api.post(f"{METER}/decisions", decision, role="supervisor")
+    assert made.status_code == 201, made.text
+    assert await drawn(api) == 20 + 7 + 8
+    assert await held(api) == []
+    path = f"{METER}/decisions/{made.json()['decision_id']}/revoke"
+    assert (await api.post(path, {"reason": "it was exchanged"})).status_code == 200
+    assert await drawn(api) == 20
+    assert len(await held(api, waiting="true")) == 2
+
+
+async def test_a_rollover_a_real_surge_and_a_discarded_reading_are_said_by_a_person(api: Api) -> None:
+    await readings(api, [990_000, 15, 40])
+    said = {"ts": hour(1), "says": "rollover", "amount": 1_000_000, "reason": "six digits, read on site"}
+    assert (await api.post(f"{METER}/decisions", said)).status_code == 201
+    assert await drawn(api) == 10_040
+    is_problem(await api.post(f"{METER}/decisions", said), 409, "exists-already")
+    gone = {"ts": hour(2), "says": "discard", "reason": "line noise"}
+    assert (await api.post(f"{METER}/decisions", gone)).status_code == 201
+    assert await held(api) == [("discarded", 40)]
+    assert await drawn(api) == 10_015
+
+
+async def test_what_a_reading_cannot_have_been_is_refused(api: Api) -> None:
+    await readings(api, [990, 15])
+    for changes, status, code in (
+        ({"says": "rollover"}, 422, "decision-does-not-fit"),
+        ({"says": "rollover", "amount": 10}, 422, "decision-does-not-fit"),
+        ({"says": "reset", "amount": 16}, 422, "decision-does-not-fit"),
+        ({"ts": hour(1.5)}, 404, "not-found"),
+        ({"says": "perhaps"}, 422, "invalid"),
+        ({"reason": ""}, 422, "invalid"),
+    ):
+        body = {"ts": hour(1), "says": "reset", "reason": "read on site"} | changes
+        is_problem(await api.post(f"{METER}/decisions", body), status, code)
+
+
+async def test_what_flowed_faster_than_the_limit_counts_when_a_person_says_it_is_real(api: Api) -> None:
+    await api.patch(METER, {"max_rate_per_h": 50})
+    await readings(api, [0, 10, 200, 210])
+    assert await held(api) == [("rate-above-limit", 210), ("rate-above-limit", 200)]
+    said = {"ts": hour(2), "says": "real", "reason": "the second kiln was lit"}
+    assert (await api.post(f"{METER}/decisions", said)).status_code == 201
+    assert await held(api) == []
+    assert await drawn(api) == 210
+
+
+async def test_deleted_readings_leave_the_figures_and_stay_on_record(api: Api) -> None:
+    await readings(api, [0, 10, 20, 90, 100])
+    body = {"from": hour(2.5), "to": hour(9), "reason": "a test of the meter shop"}
+    is_problem(await api.post(f"{METER}/deletions", body, role="supervisor"), 403, "read-only")
+    made = await api.post(f"{METER}/deletions", body)
+    assert (made.status_code, made.json()["count"]) == (201, 2)
+    assert await drawn(api) == 20
+    page = (await api.get(f"{METER}/deleted-readings", params={"limit": 1})).json()
+    rest = (await api.get(f"{METER}/deleted-readings", params={"cursor": page["next"]})).json()["items"]
+    assert [one["value"] for one in [*page["items"], *rest]] == [90, 100]
+    is_problem(await api.post(f"{METER}/deletions", body), 404, "not-found")
+
+
+async def test_held_readings_of_others_are_not_seen(api: Api) -> None:
+    await readings(api, [10, 5])
+    assert [one["meter"] for one in (await api.get("held", role="supervisor")).json()["items"]] == ["E001"]
+    await api.sql("UPDATE enterprise SET region = '445303' WHERE id = $1", OWN)
+    assert (await api.get("held", role="supervisor")).json()["items"] == []
+    is_problem(await api.get(f"{METER}/held", role="supervisor"), 404, "not-found")
