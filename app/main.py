@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import secrets
 import signal
@@ -88,6 +89,7 @@ async def serve(settings: Settings, roles: frozenset[ServiceRole]) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     if ServiceRole.WORKER in roles:
         check_mail_server(settings)
+    collect_rarely()
     with contextlib.ExitStack() as ports:
         http = ports.enter_context(listening_socket(settings.http_host, settings.http_port, "HTTP_PORT"))
         mqtt = None
@@ -97,6 +99,17 @@ async def serve(settings: Settings, roles: frozenset[ServiceRole]) -> None:
         async with open_database(settings.database_url) as database, open_guarded(settings.database_url) as guarded:
             await require_schema(database.engine)
             await Service(settings, roles, database, guarded, mqtt).run(http, stop)
+
+
+def collect_rarely() -> None:
+    """What is loaded at the start stays and is not looked through again; the rest is looked through less often.
+
+    A message leaves a few lists behind while it waits for its commit, and not one of them is part of a cycle. With the
+    default of 700 the collector took about a third of the time of small messages.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 def listening_socket(host: str, port: int, setting: str) -> socket.socket:

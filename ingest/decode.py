@@ -130,14 +130,13 @@ def decode_many(messages: Sequence[Received], raw_max: int = RAW_MAX) -> Sheaf:
     All of them go the quick way together or, when one of them is not plain and sound, by halves, so that a bad one
     costs its neighbours little.
     """
-    if len(messages) > 1 or messages[0].content_type == JSON_TYPE:
-        quick = _quick_sheaf(messages, raw_max)
-        if quick is not None:
-            return quick
-        if len(messages) > 1:
-            half = len(messages) // 2
-            return side_by_side([decode_many(messages[:half], raw_max), decode_many(messages[half:], raw_max)])
-    return sheaf_of([decode(one, raw_max) for one in messages])
+    quick = _quick_sheaf(messages, raw_max)
+    if quick is not None:
+        return quick
+    if len(messages) > 1:
+        half = len(messages) // 2
+        return side_by_side([decode_many(messages[:half], raw_max), decode_many(messages[half:], raw_max)])
+    return sheaf_of([decode(messages[0], raw_max)])
 
 
 def sheaf_of(decoded: Sequence[Decoded]) -> Sheaf:
@@ -326,7 +325,7 @@ def _quick_sheaf(messages: Sequence[Received], raw_max: int) -> Sheaf | None:
         return None
     if len(joined) > raw_max and max(map(len, raws)) > raw_max:
         return None
-    if len(raws) > 1 and any(one.content_type != JSON_TYPE for one in messages):
+    if {one.content_type for one in messages} != {JSON_TYPE}:
         return None
     try:
         colons = joined.count(b":")

@@ -424,7 +424,14 @@ class GatewayConnection(asyncio.Protocol):
         now_us = self.door.now_us()
         gateway, topic = self.gateway, self._data_topic
         received = [
-            Received(Door.LISTENER, gateway, topic, content_type_of(message.properties), message.payload, now_us)
+            Received(
+                Door.LISTENER,
+                gateway,
+                topic,
+                content_type_of(message.properties) if message.properties else JSON_TYPE,
+                message.payload,
+                now_us,
+            )
             for message in run
         ]
         size = sum([len(message.payload) for message in run])
@@ -446,7 +453,7 @@ class GatewayConnection(asyncio.Protocol):
             self._answer(run, receipts)
         if receipts.refused and self._version == V5:
             for place, refused in receipts.refused.items():
-                if run[place].qos and not sum(receipts.counts[place][:3]):
+                if run[place].qos and not receipts.taken(place):
                     whole = refused[0].code is Code.MALFORMED and refused[0].position is None
                     reason = Reason.PAYLOAD_FORMAT_INVALID if whole else Reason.IMPLEMENTATION_SPECIFIC
                     self._reasons[run[place].packet_id] = reason

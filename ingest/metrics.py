@@ -57,7 +57,7 @@ class Tallied:
 
     @classmethod
     def of(cls, receipts: Receipts) -> Tallied:
-        stored, duplicate, revised, _ = map(sum, zip(*receipts.counts, strict=True))
+        stored, duplicate, revised = map(sum, receipts.counts)
         codes = Tally(refusal.code.value for refused in receipts.refused.values() for refusal in refused)
         return cls(len(receipts), stored, duplicate, revised, codes)
 

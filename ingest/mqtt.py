@@ -589,7 +589,14 @@ class BrokerDoor:
         ticket = self._line.arrived(*[message.packet_id for message in messages if message.qos])
         now_us = self._now_us()
         received = [
-            Received(Door.BROKER, sender, message.topic, content_type_of(message.properties), message.payload, now_us)
+            Received(
+                Door.BROKER,
+                sender,
+                message.topic,
+                content_type_of(message.properties) if message.properties else JSON_TYPE,
+                message.payload,
+                now_us,
+            )
             for message, sender in zip(messages, senders, strict=True)
         ]
 

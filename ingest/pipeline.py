@@ -329,7 +329,7 @@ class Pipeline:
         log.error("message refused by the ledger", exc_info=error, extra={"gateway": received.gateway})
         refusal = Refusal(0, None, None, None, None, Code.MALFORMED, detail)
         await self._sink.save(Group([received], _no_rows(), [refusal]))
-        return Receipts([received], [(0, 0, 0, 0)], {0: [refusal]})
+        return Receipts([received], ([0], [0], [0]), {0: [refusal]})
 
     async def _admit(self, messages: Sequence[Received], sheaf: Sheaf) -> Admitted:
         """Judge by the registry at hand; before a meter is called unknown or foreign, by the newest there is."""
@@ -352,11 +352,15 @@ class Pipeline:
         return self._shelf[1]
 
 
+TAKEN = (Verdict.STORED, Verdict.DUPLICATE, Verdict.REVISED)
+
+
 def receipts_of(messages: Sequence[Received], admitted: Admitted, verdicts: npt.NDArray[np.int8]) -> Receipts:
     """The receipts from the ledger's verdicts and the refusals before it. Pure."""
     rows = admitted.rows
     slots = rows.message.astype(np.int64) * len(Verdict) + verdicts
-    counts = np.bincount(slots, minlength=len(messages) * len(Verdict)).reshape(-1, len(Verdict)).tolist()
+    table = np.bincount(slots, minlength=len(messages) * len(Verdict)).reshape(-1, len(Verdict))
+    stored, duplicate, revised = (table[:, each].tolist() for each in TAKEN)
     refused: dict[int, list[Refusal]] = {}
     for refusal in admitted.refusals:
         refused.setdefault(refusal.message, []).append(refusal)
@@ -364,7 +368,7 @@ def receipts_of(messages: Sequence[Received], admitted: Admitted, verdicts: npt.
         refused.setdefault(int(rows.message[row]), []).append(_conflict(admitted, row))
     for found in refused.values():
         found.sort(key=lambda refusal: -1 if refusal.position is None else refusal.position)
-    return Receipts(messages, counts, refused)
+    return Receipts(messages, (stored, duplicate, revised), refused)
 
 
 def _conflict(admitted: Admitted, row: int) -> Refusal:

@@ -114,7 +114,7 @@ class Message(msgspec.Struct):
 read_message = msgspec.json.Decoder(Message).decode
 
 
-class Columns(msgspec.Struct, forbid_unknown_fields=True):
+class Columns(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """A `Message` in the form of columns and nothing else: the form most readings come in."""
 
     v: Literal[1]
@@ -126,7 +126,7 @@ class Columns(msgspec.Struct, forbid_unknown_fields=True):
     q: list[Quality] | None = None
 
 
-class Snapshot(msgspec.Struct, forbid_unknown_fields=True):
+class Snapshot(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """A `Message` in the form of one time for many meters and nothing else."""
 
     v: Literal[1]
@@ -137,7 +137,7 @@ class Snapshot(msgspec.Struct, forbid_unknown_fields=True):
     q: dict[str, Quality] | None = None
 
 
-class Table(msgspec.Struct, forbid_unknown_fields=True):
+class Table(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """A `Message` in the form of rows and nothing else."""
 
     v: Literal[1]
@@ -188,10 +188,10 @@ class Receipt:
 
 
 class Receipts(Sequence[Receipt]):
-    """The answers to messages that came in together, in their order.
+    """The answers to messages that came together, in their order.
 
-    counts: of each message how many of its readings were stored, duplicates, revised and conflicts. refused: the
-    refusals of the few messages that have any, by their place.
+    counts: three equally long columns, how many readings of each message were stored, duplicates and revised. refused:
+    the refusals of the few messages that have any, by their place.
     """
 
     __slots__ = ("counts", "messages", "refused")
@@ -199,7 +199,7 @@ class Receipts(Sequence[Receipt]):
     def __init__(
         self,
         messages: Sequence[Received],
-        counts: Sequence[Sequence[int]],
+        counts: tuple[Sequence[int], Sequence[int], Sequence[int]],
         refused: Mapping[int, Sequence[Refusal]],
     ) -> None:
         self.messages = messages
@@ -216,18 +216,25 @@ class Receipts(Sequence[Receipt]):
     def __getitem__(self, place: slice) -> Receipts: ...
 
     def __getitem__(self, place: int | slice) -> Receipt | Receipts:
+        stored, duplicate, revised = self.counts
         if isinstance(place, slice):
             first, last, _ = place.indices(len(self))
             refused = {at - first: found for at, found in self.refused.items() if first <= at < last}
-            return Receipts(self.messages[first:last], self.counts[first:last], refused)
+            counts = stored[first:last], duplicate[first:last], revised[first:last]
+            return Receipts(self.messages[first:last], counts, refused)
         if place < 0 or place >= len(self):
             raise IndexError(place)
-        stored, duplicate, revised = self.counts[place][:3]
-        return Receipt(self.messages[place], stored, duplicate, revised, self.refused.get(place, ()))
+        refusals = self.refused.get(place, ())
+        return Receipt(self.messages[place], stored[place], duplicate[place], revised[place], refusals)
 
     def __add__(self, other: Receipts) -> Receipts:
         later = {len(self) + at: found for at, found in other.refused.items()}
-        return Receipts([*self.messages, *other.messages], [*self.counts, *other.counts], {**self.refused, **later})
+        (a, b, c), (d, e, f) = self.counts, other.counts
+        return Receipts([*self.messages, *other.messages], ([*a, *d], [*b, *e], [*c, *f]), {**self.refused, **later})
+
+    def taken(self, place: int) -> int:
+        """How many readings of a message were taken."""
+        return sum(column[place] for column in self.counts)
 
     def encoded(self) -> list[bytes]:
         """Each receipt as it is sent. The plain ones are put together from their numbers, as `encode` would."""
@@ -236,8 +243,8 @@ class Receipts(Sequence[Receipt]):
             self[place].encode()
             if place in refused
             else b'{"seq":%s,"stored":%d,"duplicate":%d,"revised":%d,"rejected":[]}'
-            % (b"null" if message.seq is None else b"%d" % message.seq, counts[0], counts[1], counts[2])
-            for place, (message, counts) in enumerate(zip(self.messages, self.counts, strict=True))
+            % (b"null" if message.seq is None else b"%d" % message.seq, stored, duplicate, revised)
+            for place, (message, stored, duplicate, revised) in enumerate(zip(self.messages, *self.counts, strict=True))
         ]
 
 

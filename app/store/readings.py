@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 import asyncpg
@@ -431,7 +433,7 @@ async def _roll_back(connection: asyncpg.Connection) -> None:
 
 
 def _received_us(group: Group) -> int:
-    return max(message.received_at_us for message in group.messages)
+    return max([message.received_at_us for message in group.messages])
 
 
 def _refuse_conflicts(book: Book) -> None:
@@ -585,10 +587,12 @@ class Heard:
     def of(cls, group: Group, skew: SkewWatch) -> Heard:
         last_us: dict[str, int] = {}
         seqs: dict[str, list[int]] = {}
-        for message in group.messages:
-            last_us[message.gateway] = max(last_us.get(message.gateway, 0), message.received_at_us)
-            if message.seq is not None:
-                seqs.setdefault(message.gateway, []).append(message.seq)
+        for gateway, run in groupby(group.messages, attrgetter("gateway")):
+            messages = list(run)
+            last_us[gateway] = max(last_us.get(gateway, 0), *map(attrgetter("received_at_us"), messages))
+            counted = [message.seq for message in messages if message.seq is not None]
+            if counted:
+                seqs.setdefault(gateway, []).extend(counted)
         fresh_us = freshest(group, list(last_us))
         skews_s = [
             None if at_us == NEVER_US else skew.note(name, last_us[name], at_us)
