@@ -28,17 +28,19 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.settings import PREFIX, Settings
-from app.store import coefficients, registry
+from app.store import budgets, coefficients, positions, registry
 from app.store import lines as production
 from app.store.coefficients import FactorsOverlap
 from app.store.credit_code import WrongCreditCode
 from app.store.database import Database
-from app.store.entries import EnterpriseIn, FactorIn, GatewayIn, MeterIn, OutputIn, values_of
+from app.store.entries import BudgetIn, EnterpriseIn, FactorIn, GatewayIn, MeterIn, OutputIn, values_of
 from app.store.ingest_registry import StoredRegistry
 from app.store.lines import MonthInFuture
 from app.store.readings import ConflictsFound, ReadingLedger
 from app.store.registry import AlreadyThere, Fields, WrongField
 from app.store.tables import carrier
+from energy.budget import checked_year
+from energy.interval import SiteCalendar
 from energy.units import UnitMismatch
 from ingest.accounts import BrokerAccounts, BrokerRefused, BrokerUnavailable, NameReserved
 from ingest.batch import Door, Group, ReadingBatch, Received, Verdict
@@ -56,7 +58,6 @@ NOBODY = ""
 BROKER_WITHIN_S = 15.0
 READINGS_BYTES_MAX = 1 << 30
 OTHER_VALUE = "another value stands under this meter and time, in the ledger or earlier in the file"
-LATER = ("budgets",)
 READING_COLUMNS = ("enterprise", "meter", "ts", "value", "quality")
 
 ENTERPRISE_WORDS = {
@@ -127,6 +128,18 @@ FACTOR_VALUES: Mapping[str, Mapping[str, str]] = {
     "verified": {"是": "true", "否": "false", "yes": "true", "no": "false"},
     "ends_previous": {"是": "true", "否": "false", "yes": "true", "no": "false"},
 }
+BUDGET_MONTHS = tuple(f"m{number:02}" for number in range(1, 13))
+BUDGET_WORDS = {
+    "统一社会信用代码": "enterprise",
+    "年份": "year",
+    "口径": "basis",
+    "预算吨标准煤": "tce",
+    "预算吨二氧化碳": "tco2",
+    "分月计划": "monthly",
+    "理由": "reason",
+    **{f"{number}月": name for number, name in enumerate(BUDGET_MONTHS, start=1)},
+}
+BUDGET_BASES = {"当量": "equivalent", "等价": "equal", "二氧化碳": "co2", "碳": "co2"}
 METER_VALUES: Mapping[str, Mapping[str, str]] = {
     "kind": {"累计": "register", "时段": "interval", "瞬时": "rate"},
     "role": {
@@ -172,8 +185,6 @@ class Line:
 
 async def import_file(database: Database, settings: Settings, kind: str, path: Path) -> Imported:
     """Bring in a whole file. Raises WrongFile with every fault found, and then nothing was kept."""
-    if kind in LATER:
-        raise WrongColumns([f"{kind} cannot be imported yet: they come with the budget part"])
     if kind not in KINDS:
         raise WrongColumns([f"{kind!r} cannot be imported; {', '.join(KINDS)} can"])
     lines = list(lines_of(path, kind, settings.zone))
@@ -481,6 +492,50 @@ def _fault(found: Any) -> str:
     return f"{where}: {found['msg']} (found {found['input']!r})"
 
 
+# Budgets --------------------------------------------------------------------------------------------------------------
+
+
+async def import_budgets(database: Database, settings: Settings, lines: Sequence[Line]) -> Imported:
+    """Each row is a revision, approved with the file. Columns m01 to m12, or all twelve in `monthly`, or none."""
+    calendar = SiteCalendar(settings.zone)
+    seen: dict[tuple[str, int, str], int] = {}
+
+    async def enter(connection: AsyncConnection, line: Line) -> None:
+        key, year, body = budget_fields(line.cells)
+        await registry.must_be_enterprise(connection, key)
+        first = seen.setdefault((key, year, body.basis), line.number)
+        if first != line.number:
+            raise WrongField("year", f"row {first} has the same enterprise, year and basis")
+        plan = await budgets.plan_of(database.pool, calendar, key, year, body)
+        await budgets.revise(
+            connection, key, year, body.basis, plan=plan, reason=body.reason, actor=ACTOR, now=datetime.now(UTC)
+        )
+
+    async with database.engine.begin() as connection:
+        await _enter_all(connection, lines, enter)
+    now_us = int(datetime.now(UTC).timestamp() * 1_000_000)
+    years, named = sorted({year for _, year, _ in seen}), sorted({key for key, _, _ in seen})
+    await positions.refresh(database.pool, calendar, years=years, now_us=now_us, enterprises=named)
+    return Imported("budgets", len(lines))
+
+
+def budget_fields(cells: Mapping[str, str]) -> tuple[str, int, BudgetIn]:
+    """Enterprise, year and body of a row. Raises WrongField, ValidationError and WrongBudget."""
+    year = cells.get("year", "")
+    if not re.fullmatch("[0-9]{4}", year):
+        raise WrongField("year", f"{year!r} is no year such as 2026")
+    months = [name for name in BUDGET_MONTHS if name in cells]
+    if months and ("monthly" in cells or len(months) < len(BUDGET_MONTHS)):
+        raise WrongField("monthly", f"all of m01 to m12 or none of them; there are {len(months)}")
+    fields: Fields = {name: cells[name] for name in ("tce", "tco2", "reason") if name in cells}
+    fields["basis"] = BUDGET_BASES.get(cells.get("basis", ""), cells.get("basis", "equivalent"))
+    if months:
+        fields["monthly"] = [cells[name] for name in months]
+    elif "monthly" in cells:
+        fields["monthly"] = [part for part in re.split(r"[\s,;，；\[\]]+", cells["monthly"]) if part]
+    return cells.get("enterprise", ""), checked_year(int(year)), BudgetIn.model_validate(fields)
+
+
 # Readings -------------------------------------------------------------------------------------------------------------
 
 
@@ -560,6 +615,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
     "enterprises": ENTERPRISE_WORDS,
     "gateways": GATEWAY_WORDS,
     "meters": METER_WORDS,
+    "budgets": BUDGET_WORDS,
     "readings": READING_WORDS,
     "factors": FACTOR_WORDS,
     "outputs": OUTPUT_WORDS,
@@ -577,6 +633,7 @@ KINDS: Mapping[str, Import] = {
     "enterprises": import_enterprises,
     "gateways": import_gateways,
     "meters": import_meters,
+    "budgets": import_budgets,
     "readings": import_readings,
     "factors": import_factors,
     "outputs": import_outputs,

@@ -15,12 +15,14 @@ from enum import StrEnum
 
 from energy.ordinary_year import MONTHS
 from energy.projection import T80, Elapsed, Outlook, Projection, outlook
-from energy.same_days import days_of
+from energy.same_days import Moment, days_of
 
 CENT = Decimal("0.01")
 MONTHS_MAY_MISS = 6 * CENT
 """Twelve months, each rounded to 0.01, may miss their year by twelve halves of it."""
 FIRST_YEAR, LAST_YEAR = 2000, 2100
+DAYS_A_YEAR = 365
+"""What is missing is worth a word from a day's consumption on; the last minutes of today always are."""
 LARGEST = Decimal("1e12")
 
 
@@ -54,11 +56,23 @@ class Tier(StrEnum):
 
 
 class WrongBudget(ValueError):
-    """A budget that cannot be. Attributes: code (stable, for programs), field, why."""
+    """A budget that cannot be. Attributes: field, why."""
 
-    def __init__(self, code: str, field: str, why: str) -> None:
-        self.code, self.field, self.why = code, field, why
+    def __init__(self, field: str, why: str) -> None:
+        self.field, self.why = field, why
         super().__init__(f"{field}: {why}")
+
+
+class AmountNotPositive(WrongBudget):
+    """A budget of nothing, or of less."""
+
+
+class MonthsNotTwelve(WrongBudget):
+    """A plan with more or fewer than twelve months."""
+
+
+class MonthsDoNotAddUp(WrongBudget):
+    """A plan whose months are not the year."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +110,7 @@ class Crossing:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How a budget stands at `as_of` (the local day up to whose start the figures count).
+    """How a budget stands at `as_of`, up to which the figures count.
 
     `spent` is what was measured, exclusions taken off; it is None when nothing was measured. `completeness` is the
     measured share, 0 to 1, of the elapsed year's due time, `recent_cover` that of its last 30 days; `months` is the
@@ -104,7 +118,7 @@ class Position:
     """
 
     budget: Budget
-    as_of: date
+    as_of: Moment
     spent: Decimal | None
     excluded: Decimal
     plan_to_date: Decimal
@@ -120,30 +134,30 @@ class Position:
 def checked_amount(amount: Decimal, field: str = "tce") -> Decimal:
     """The amount. Raises WrongBudget unless it is a number above zero and below 1e12 tonnes."""
     if not amount.is_finite() or amount <= 0:
-        raise WrongBudget("budget-not-positive", field, f"a budget is an amount above zero, not {amount}")
+        raise AmountNotPositive(field, f"a budget is an amount above zero, not {amount}")
     if amount >= LARGEST:
-        raise WrongBudget("budget-too-large", field, f"a budget of {amount} tonnes is not believed")
+        raise WrongBudget(field, f"a budget of {amount} tonnes is not believed")
     return amount
 
 
 def checked_year(year: int) -> int:
     """The year. Raises WrongBudget outside 2000 to 2100."""
     if not FIRST_YEAR <= year <= LAST_YEAR:
-        raise WrongBudget("year-out-of-range", "year", f"a year from {FIRST_YEAR} to {LAST_YEAR}, not {year}")
+        raise WrongBudget("year", f"a year from {FIRST_YEAR} to {LAST_YEAR}, not {year}")
     return year
 
 
 def given_plan(amount: Decimal, monthly: Sequence[Decimal]) -> tuple[Decimal, ...]:
     """The months as given. Raises WrongBudget: not twelve, one below zero, or they do not add up to the amount."""
     if len(monthly) != MONTHS:
-        raise WrongBudget("months-not-twelve", "monthly", f"a plan has 12 months, not {len(monthly)}")
+        raise MonthsNotTwelve("monthly", f"a plan has 12 months, not {len(monthly)}")
     for number, month in enumerate(monthly, start=1):
         if not month.is_finite() or month < 0:
-            raise WrongBudget("month-negative", "monthly", f"month {number} is {month}; it must be zero or more")
+            raise WrongBudget("monthly", f"month {number} is {month}; it must be zero or more")
     missing = amount - sum(monthly)
     if abs(missing) > MONTHS_MAY_MISS:
         why = f"the months add up to {sum(monthly)} and the budget is {amount}: they differ by {abs(missing)}"
-        raise WrongBudget("months-do-not-add-up", "monthly", why)
+        raise MonthsDoNotAddUp("monthly", why)
     return tuple(monthly)
 
 
@@ -181,7 +195,7 @@ class Standing:
     readings were due for, in the elapsed year and in the 30 days before `as_of`.
     """
 
-    as_of: date
+    as_of: Moment
     history: tuple[tuple[float | None, ...], ...]
     months: tuple[Elapsed, ...]
     spent: Decimal | None
@@ -199,7 +213,7 @@ def position_of(budget: Budget, standing: Standing, rule: TierRule = TierRule())
     notes = list(standing.notes)
     if not any(month is not None for year in standing.history for month in year):
         notes.append("no-history")
-    if found.missing > 0:
+    if found.missing * DAYS_A_YEAR > found.missing + math.fsum(found.rest) + float(standing.spent or 0):
         notes.append("missing-days-added")
     return Position(
         budget=budget,
@@ -208,7 +222,7 @@ def position_of(budget: Budget, standing: Standing, rule: TierRule = TierRule())
         excluded=standing.excluded,
         plan_to_date=plan_to_date(budget, standing.as_of),
         projection=projection,
-        crossing=crossing_of(found, budget, standing.as_of),
+        crossing=crossing_of(found, budget, standing.as_of.day),
         tier=tier_of(projection, standing.spent, budget.amount, rule),
         completeness=standing.completeness,
         recent_cover=standing.recent_cover,
@@ -217,13 +231,14 @@ def position_of(budget: Budget, standing: Standing, rule: TierRule = TierRule())
     )
 
 
-def plan_to_date(budget: Budget, as_of: date) -> Decimal:
-    """What the plan allows up to the start of the day; a month's part by its days."""
-    if as_of.year != budget.year:
-        return budget.amount if as_of.year > budget.year else Decimal(0)
-    whole = sum(budget.monthly[: as_of.month - 1], Decimal(0))
-    part = Decimal(as_of.day - 1) / Decimal(len(days_of(as_of.replace(day=1))))
-    return whole + (budget.monthly[as_of.month - 1] * part).quantize(CENT)
+def plan_to_date(budget: Budget, as_of: Moment) -> Decimal:
+    """What the plan allows up to the moment, to 0.01; a month's part by its days."""
+    day = as_of.day
+    if day.year != budget.year:
+        return budget.amount if day.year > budget.year else Decimal(0)
+    whole = sum(budget.monthly[: day.month - 1], Decimal(0))
+    part = (Decimal(day.day - 1) + Decimal(as_of.share)) / len(days_of(day.replace(day=1)))
+    return (whole + budget.monthly[day.month - 1] * part).quantize(CENT, ROUND_HALF_EVEN)
 
 
 def crossing_of(found: Outlook, budget: Budget, as_of: date) -> Crossing:

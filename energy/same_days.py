@@ -47,19 +47,31 @@ def days_of(month: date) -> list[date]:
     return [month + timedelta(days=i) for i in range((following - month).days)]
 
 
-def elapsed_of(month: date, days: Mapping[date, Day], before: Mapping[date, Day], as_of: date) -> Elapsed:
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A local day and how much of it, 0 up to 1, is over."""
+
+    day: date
+    share: float = 0.0
+
+    def over(self, day: date) -> float:
+        """How much of a day is over."""
+        return 1.0 if day < self.day else self.share if day == self.day else 0.0
+
+
+def elapsed_of(month: date, days: Mapping[date, Day], before: Mapping[date, Day], as_of: Moment) -> Elapsed:
     """The month's measured sum, and for how much of the month it stands by the same days of the year before.
 
-    Days from `as_of` on are not over. Where the year before is not known day by day, every day counts alike.
+    Where the year before is not known day by day, every day counts alike.
     """
     weight = weights_of(month, before)
     total = sum(weight.values())
-    over = [day for day in weight if day < as_of]
+    over = {day: as_of.over(day) for day in weight if as_of.over(day) > 0}
     measured = [(day, days[day]) for day in over if day in days]
     return Elapsed(
         spent=sum(one.spent for _, one in measured),
-        present=sum(weight[day] * min(one.cover, 1.0) for day, one in measured) / total,
-        elapsed=sum(weight[day] for day in over) / total,
+        present=sum(weight[day] * min(one.cover, over[day]) for day, one in measured) / total,
+        elapsed=sum(weight[day] * share for day, share in over.items()) / total,
     )
 
 

@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api import (
+    budget_routes,
     energy_routes,
     factor_routes,
     health_routes,
@@ -43,6 +44,7 @@ DESCRIPTION = (
 ROUTERS = (
     registry_routes.router,
     energy_routes.router,
+    budget_routes.router,
     factor_routes.router,
     line_routes.router,
     ledger_routes.router,

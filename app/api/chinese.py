@@ -20,6 +20,7 @@ NOUNS: Mapping[str, str] = {
     "deletion": "删除记录",
     "enterprise": "用能单位",
     "exchange": "换表记录",
+    "exclusion": "扣除记录",
     "factor": "折算系数",
     "gateway": "网关",
     "job": "任务",
@@ -120,6 +121,19 @@ SENTENCES: Mapping[str, str] = {
     "the database went away ({}); what was done stays done, begin again": (
         "数据库连接中断（{}）；已完成的部分保持有效，请重新开始"
     ),
+    # budgets
+    "a year from {} to {}, not {}": "年份应在 {} 至 {} 之间，而不是 {}",
+    "{} is no month of {}": "{} 不是 {} 年的月份",
+    "a budget on the basis {} is given as {} alone": "口径 {} 的预算只以 {} 给出",
+    "revision {} was {} before; enter another one instead": "版本 {} 此前已为 {}；请另行录入",
+    "revision {} is older than revision {}, which is in force; enter another one": (
+        "版本 {} 早于已生效的版本 {}；请另行录入"
+    ),
+    "a budget is an amount above zero, not {}": "预算须为大于零的数量，而不是 {}",
+    "a budget of {} tonnes is not believed": "{} 吨的预算不可信",
+    "a plan has 12 months, not {}": "分月计划须为 12 个月，而不是 {} 个",
+    "month {} is {}; it must be zero or more": "第 {} 个月为 {}；须为零或更多",
+    "the months add up to {} and the budget is {}: they differ by {}": "各月之和为 {}，预算为 {}：相差 {}",
     # what is there
     "no {} {}": "没有{} {}",
     "there is no {} {}": "没有{} {}",

@@ -20,6 +20,7 @@ from starlette.responses import JSONResponse, Response
 
 from app.api.chinese import fault_in_chinese, in_chinese
 from app.store.access import ScopeUnknown
+from app.store.budgets import AlreadyDecided, Overtaken
 from app.store.co2_sets import DatasetUnknown
 from app.store.coefficients import FactorsOverlap
 from app.store.credit_code import WrongCreditCode
@@ -37,6 +38,7 @@ from app.store.records import (
 )
 from app.store.registry import AlreadyThere, NotThere, WrongField
 from app.store.rejections import BrokenOff
+from energy.budget import AmountNotPositive, MonthsDoNotAddUp, MonthsNotTwelve, WrongBudget
 from energy.interval import BadTime, TimezoneMissing
 from energy.units import UnitMismatch
 from ingest.accounts import BrokerRefused, NameReserved
@@ -93,6 +95,12 @@ PROBLEMS: Mapping[type[Exception], tuple[int, str, str, str]] = {
     NotARegister: (422, "not-a-register", "The meter has no register", "该计量器具没有累计示值"),
     DecisionDoesNotFit: (422, "decision-does-not-fit", "The reading cannot have been that", "认定与读数不符"),
     WrongField: (422, "wrong-field", "A field cannot have this value", "字段取值有误"),
+    AmountNotPositive: (422, "budget-not-positive", "A budget is an amount above zero", "预算须大于零"),
+    MonthsNotTwelve: (422, "months-not-twelve", "A plan has twelve months", "分月计划须为十二个月"),
+    MonthsDoNotAddUp: (422, "months-do-not-add-up", "The months are not the year", "各月之和与全年预算不符"),
+    WrongBudget: (422, "wrong-budget", "Not a budget", "预算有误"),
+    AlreadyDecided: (409, "already-decided", "It was decided before", "已有决定"),
+    Overtaken: (409, "budget-overtaken", "A newer revision is in force", "已有更新的版本生效"),
     UnitMismatch: (422, "unit-mismatch", "The unit does not fit the carrier", "计量单位与能源品种不符"),
     ScopeUnknown: (422, "scope-unknown", "No such scope", "权限范围不存在"),
     TimezoneMissing: (422, "timezone-missing", "The time has no offset", "时间缺少时区"),
@@ -203,13 +211,13 @@ async def _known(request: Request, error: Exception) -> Response:
     return problem(request, status, code, title, str(error) or title, errors=errors, headers=headers)
 
 
-AT_ONE_FIELD = (WrongField, WrongCreditCode, UnitMismatch, NameReserved)
+AT_ONE_FIELD = (WrongField, WrongBudget, WrongCreditCode, UnitMismatch, NameReserved)
 
 
 def _pointed(error: Exception, code: str, chinese: bool) -> Mapping[str, Any]:
     """Where in the body the fault is, in the shape validation errors have."""
     match error:
-        case WrongField():
+        case WrongField() | WrongBudget():
             field, why = error.field, error.why
         case WrongCreditCode():
             field, why = "id", error.why

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated
@@ -40,26 +41,30 @@ from app.api.schemas import (
     RegionOut,
     changes_of,
 )
-from app.store import registry
+from app.store import budgets, registry
 from app.store.energy import enterprise_totals
 from app.store.entries import EnterpriseIn, GatewayIn, MeterIn, values_of
 from app.store.registry import Fields, public
 from app.store.rejections import waiting_for
+from energy.budget import Tier
 from energy.interval import Level
 from energy.tce import Basis
 from ingest.liveness import GatewayState
 
 router = APIRouter(tags=["registry"], dependencies=[Depends(known_parameters)])
 
+PROBABILITY = re.compile(r"[01]\.[0-9]{1,20}|[0-9](\.[0-9]{1,20})?e-[0-9]{1,3}")
+"""As Python writes a number from 0 to 1."""
 Text = Annotated[str | None, Query(max_length=100, pattern=r"^[^\x00]*$")]
 
 
 class EnterpriseSort(StrEnum):
-    """`-tce`: the largest of the running year first."""
+    """`-tce`: the largest of the running year first; `-overrun_probability`: the likeliest to exceed a budget of it."""
 
     ID = "id"
     NAME = "name"
     TCE = "-tce"
+    OVERRUN = "-overrun_probability"
 
 
 @router.get("/regions", operation_id="listRegions", response_model=Listed[RegionOut])
@@ -82,15 +87,29 @@ async def list_enterprises(
     request: Request,
     region: Text = None,
     industry: Text = None,
+    tier: Annotated[Tier | None, Query(description="Of the worst budget of the running year.")] = None,
     sort: EnterpriseSort = EnterpriseSort.ID,
     limit: Limit = 100,
     cursor: Cursor = None,
     asked: AskedFormat = None,
 ) -> Response:
-    """Enterprises of a region (with all below it) or of an industry, a page at a time."""
+    """Enterprises of a region (with all below it), of an industry or of a colour, a page at a time."""
     seen = sight(caller)
     if sort is EnterpriseSort.TCE:
-        items, following = await _by_tce(deps, seen, region, industry, limit, cursor)
+        items, following = await _by_tce(deps, seen, region, industry, tier, limit, cursor)
+    elif sort is EnterpriseSort.OVERRUN:
+        page = await budgets.list_by_probability(
+            deps.database,
+            scope=seen.scope,
+            only=seen.only,
+            region=region,
+            industry=industry,
+            tier=tier,
+            year=_this_year(deps),
+            limit=limit,
+            after=_probability_key(cursor),
+        )
+        items, following = page.items, page.next
     else:
         page = await registry.list_enterprises(
             deps.database,
@@ -98,6 +117,8 @@ async def list_enterprises(
             only=seen.only,
             region_code=region,
             industry=industry,
+            tier=tier,
+            year=_this_year(deps),
             sort=sort.value,
             limit=limit,
             after=key_of(cursor, 2 if sort is EnterpriseSort.NAME else 1),
@@ -106,8 +127,25 @@ async def list_enterprises(
     return listed(request, items, following, asked, "enterprises", EnterpriseListed)
 
 
+def _this_year(deps: ApiDeps) -> int:
+    return deps.calendar.local_date(deps.now_us()).year
+
+
+def _probability_key(cursor: str | None) -> list[str] | None:
+    words = key_of(cursor, 2)
+    if words is not None and words[0] and not PROBABILITY.fullmatch(words[0]):
+        raise BadCursor("the cursor belongs to another list")
+    return words
+
+
 async def _by_tce(
-    deps: ApiDeps, seen: Sight, region: str | None, industry: str | None, limit: int, cursor: str | None
+    deps: ApiDeps,
+    seen: Sight,
+    region: str | None,
+    industry: str | None,
+    tier: str | None,
+    limit: int,
+    cursor: str | None,
 ) -> tuple[Sequence[Fields], str | None]:
     """Largest first; those without a figure come last. The cursor names the last enterprise seen."""
     page = await registry.list_enterprises(
@@ -116,6 +154,8 @@ async def _by_tce(
         only=seen.only,
         region_code=region,
         industry=industry,
+        tier=tier,
+        year=_this_year(deps),
         limit=100_000,
         after=None,
     )

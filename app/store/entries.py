@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from energy.benchmark import Indicator
+from energy.budget import BudgetBasis
 from energy.reading import Kind, Role
 from energy.tce import Basis
 
@@ -175,6 +176,43 @@ class LevelIn(LevelFields):
     product: Name
     indicator: Indicator = Indicator.ENERGY
     condition: Condition = ""
+
+
+Reason = Annotated[str, StringConstraints(min_length=1, max_length=2000, pattern=r"^[^\x00]*$")]
+Tonnes = Annotated[Decimal, Field(max_digits=40, allow_inf_nan=False)]
+
+
+class BudgetIn(Body):
+    basis: BudgetBasis = BudgetBasis.EQUIVALENT
+    tce: Tonnes | None = Field(default=None, description="The year's amount on a basis of coal equivalent, net.")
+    tco2: Tonnes | None = Field(default=None, description="The year's amount on the basis `co2`.")
+    monthly: list[Tonnes] | None = Field(
+        default=None,
+        max_length=100,
+        description="Twelve months that add up; null lets them follow the enterprise's own years, or the calendar.",
+    )
+    reason: Reason
+    approved: bool = Field(default=True, description="false enters a proposal, which somebody approves or refuses.")
+
+
+class DecisionIn(Body):
+    basis: BudgetBasis = BudgetBasis.EQUIVALENT
+    approve: bool
+    note: Reason | None = None
+
+
+class ExclusionIn(Body):
+    basis: BudgetBasis = BudgetBasis.EQUIVALENT
+    month: Annotated[str, StringConstraints(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$")] = Field(description="2026-05")
+    kind: Literal["own_renewable", "feedstock", "listed_project"]
+    amount: Annotated[Decimal, Field(gt=0, lt=Decimal("1e12"), max_digits=40, allow_inf_nan=False)] = Field(
+        description="Tonnes on the basis; taken off the month on top of what meters of such a role leave out already."
+    )
+    evidence: Reason = Field(description="What proves it: a document's number, an address, a certificate.")
+
+
+class WithdrawalIn(Body):
+    reason: Reason
 
 
 def values_of(body: Body) -> dict[str, Any]:

@@ -5,6 +5,7 @@ The reads are a few questions a chunk of enterprises, so that memory does not gr
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -20,9 +21,9 @@ from app.store.rollups import Connection
 from app.store.tables import budget_position
 from energy.budget import Budget, BudgetBasis, Position, Standing, position_of
 from energy.interval import DAY_US, SiteCalendar, from_us
-from energy.ordinary_year import MONTHS, MOST_YEARS
+from energy.ordinary_year import MONTHS, MOST_YEARS, ordinary_year, usable_years
 from energy.projection import Elapsed
-from energy.same_days import Day, days_of, elapsed_of, same_day_before
+from energy.same_days import Day, Moment, days_of, elapsed_of, same_day_before
 
 Int64s = npt.NDArray[np.int64]
 
@@ -32,6 +33,7 @@ WHOLE = 0.995
 """A month of this year of which less than this share is known is looked at day by day."""
 USABLE = 0.5
 """A month of an earlier year of which less than this share is known says nothing; above it is scaled up."""
+ONE_DAY = timedelta(days=1)
 RECENT = timedelta(days=30)
 """How long ago the data may have been silent without anybody having to wonder."""
 FIRST_METERS_US = 31 * DAY_US
@@ -82,31 +84,67 @@ async def evaluate(
     calendar: SiteCalendar,
     *,
     year: int,
-    as_of: date,
+    as_of_us: int,
     enterprises: Sequence[str] | None = None,
     chunk: int = CHUNK,
 ) -> AsyncIterator[list[Position]]:
     """The positions of every approved budget of a year, a chunk of enterprises at a time.
 
-    Figures count up to the start of the local day `as_of`; with a day after the year, up to its end.
+    Figures count up to `as_of_us`; after the year, up to its end.
     """
     budgets: dict[str, list[Budget]] = {}
     for row in await pool.fetch(BUDGETS, year, None if enterprises is None else list(enterprises)):
         budgets.setdefault(row["enterprise"], []).append(_budget(row, year))
-    until = max(min(as_of, date(year + 1, 1, 1)), date(year, 1, 1))
+    clock = _Clock(calendar, year, as_of_us)
     for part in _chunks(list(budgets), chunk):
         async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
-            ledger = await _read(connection, calendar, part, year, until)
+            ledger = await _read(connection, clock, part)
         yield [position_of(one, ledger.standing(name, one.basis)) for name in part for one in budgets[name]]
 
 
 async def position(
-    pool: asyncpg.Pool, calendar: SiteCalendar, *, enterprise: str, year: int, basis: BudgetBasis, as_of: date
+    pool: asyncpg.Pool, calendar: SiteCalendar, *, enterprise: str, year: int, basis: BudgetBasis, as_of_us: int
 ) -> Position | None:
     """The position of one budget; None when there is no approved one."""
-    async for found in evaluate(pool, calendar, year=year, as_of=as_of, enterprises=[enterprise]):
+    async for found in evaluate(pool, calendar, year=year, as_of_us=as_of_us, enterprises=[enterprise]):
         return next((one for one in found if one.budget.basis is basis), None)
     return None
+
+
+async def own_months(
+    pool: asyncpg.Pool, calendar: SiteCalendar, *, enterprise: str, year: int, basis: BudgetBasis
+) -> tuple[float, ...] | None:
+    """The months of an ordinary year before this one, as a plan may follow them; None without a usable year."""
+    clock = _Clock(calendar, year, calendar.date_start_us(date(year, 1, 1)))
+    async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+        history = (await _read(connection, clock, [enterprise])).history(enterprise, basis)
+    years = usable_years([[math.nan if one is None else one for one in months] for months in history], year)
+    return ordinary_year(years, (), ()).months if years else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Clock:
+    """The moment that is looked from: within the year, its start or its end."""
+
+    calendar: SiteCalendar
+    year: int
+    as_of_us: int
+
+    def __post_init__(self) -> None:
+        begin, end = (self.calendar.date_start_us(date(year, 1, 1)) for year in (self.year, self.year + 1))
+        object.__setattr__(self, "as_of_us", max(min(self.as_of_us, end), begin))
+
+    @property
+    def moment(self) -> Moment:
+        day = self.calendar.local_date(self.as_of_us)
+        start, end = (self.calendar.date_start_us(one) for one in (day, day + ONE_DAY))
+        return Moment(day, (self.as_of_us - start) / (end - start))
+
+    @property
+    def end(self) -> date:
+        """The first local day of which nothing is over."""
+        moment = self.moment
+        return moment.day + ONE_DAY if moment.share > 0 else moment.day
 
 
 def _chunks(names: Sequence[str], size: int) -> Iterable[Sequence[str]]:
@@ -121,22 +159,22 @@ def _budget(row: asyncpg.Record, year: int) -> Budget:
 # Reading --------------------------------------------------------------------------------------------------------------
 
 
-async def _read(
-    connection: Connection, calendar: SiteCalendar, names: Sequence[str], year: int, as_of: date
-) -> _Ledger:
+async def _read(connection: Connection, clock: _Clock, names: Sequence[str]) -> _Ledger:
     """Months of four years; days of the running month and the last 30 of all, of the year where a month has gaps."""
-    first, new_year = date(year - MOST_YEARS, 1, 1), date(year, 1, 1)
-    months = await _sums(connection, calendar, "month", names, first, as_of)
-    owed = _owed(await connection.fetch(METERS, list(names)), calendar, names, first, as_of)
-    rows = await connection.fetch(EXCLUSIONS, list(names), first, as_of)
+    calendar, end, new_year = clock.calendar, clock.end, date(clock.year, 1, 1)
+    first = date(clock.year - MOST_YEARS, 1, 1)
+    months = await _sums(connection, calendar, "month", names, first, end)
+    owed = _owed(await connection.fetch(METERS, list(names)), clock, names, first)
+    rows = await connection.fetch(EXCLUSIONS, list(names), first, end)
     excluded = {(row["enterprise"], row["basis"], row["month"]): row["amount"] for row in rows}
-    ledger = _Ledger(year, as_of, months, {}, excluded, owed)
+    ledger = _Ledger(clock.year, clock.moment, end, months, {}, excluded, owed)
     gaps = {name for name in names if any(not ledger.whole(name, month) for month in ledger.closed())}
-    running = max((as_of - timedelta(days=1)).replace(day=1), new_year)
+    running = max((end - ONE_DAY).replace(day=1), new_year)
     days: dict[str, dict[date, _Sum]] = {}
     for part, since in ((sorted(set(names) - gaps), running), (sorted(gaps), new_year)):
-        begin, end = same_day_before(since) - AROUND, same_day_before(as_of) + AROUND
-        for low, high in ((min(since, as_of - RECENT), as_of), (begin, min(end, as_of - RECENT, since))):
+        recent = min(since, end - RECENT)
+        before = same_day_before(since) - AROUND, min(same_day_before(end) + AROUND, recent)
+        for low, high in ((recent, end), before):
             if part and low < high:
                 for name, found in (await _sums(connection, calendar, "day", part, low, high)).items():
                     days.setdefault(name, {}).update(found)
@@ -175,21 +213,19 @@ class _Owed:
         return int(self.us[self.row[name], -1])
 
 
-def _owed(
-    rows: Sequence[asyncpg.Record], calendar: SiteCalendar, names: Sequence[str], first: date, as_of: date
-) -> _Owed:
+def _owed(rows: Sequence[asyncpg.Record], clock: _Clock, names: Sequence[str], first: date) -> _Owed:
     """What the meters that count owe. An enterprise's first meters owe for all time, so that its past is not whole."""
-    months = [date(year, month, 1) for year in range(first.year, as_of.year + 1) for month in range(1, MONTHS + 1)]
-    months = [month for month in months if month < as_of]
-    edges = [calendar.date_start_us(day) for day in (*months, as_of)]
-    begins = np.array([*edges[:-1], calendar.date_start_us(as_of - RECENT)], np.int64)
-    ends = np.array([*edges[1:], edges[-1]], np.int64)
+    months = [date(year, month, 1) for year in range(first.year, clock.year + 1) for month in range(1, MONTHS + 1)]
+    months = [month for month in months if month < clock.end]
+    edges = [clock.calendar.date_start_us(month) for month in months]
+    begins = np.array([*edges, clock.calendar.date_start_us(clock.end - RECENT)], np.int64)
+    ends = np.array([*edges[1:], clock.as_of_us, clock.as_of_us], np.int64)
     row = {name: i for i, name in enumerate(names)}
     us = np.zeros((len(names), len(begins)), np.int64)
     if rows:
         place = np.array([row[one["enterprise"]] for one in rows])
         since = np.array([one["from_us"] for one in rows], np.int64)
-        until = np.array([edges[-1] if one["until_us"] is None else one["until_us"] for one in rows], np.int64)
+        until = np.array([clock.as_of_us if one["until_us"] is None else one["until_us"] for one in rows], np.int64)
         earliest = np.full(len(names), np.iinfo(np.int64).max)
         np.minimum.at(earliest, place, since)
         since[since <= earliest[place] + FIRST_METERS_US] = edges[0]
@@ -206,7 +242,8 @@ class _Ledger:
     """What was read for a chunk of enterprises."""
 
     year: int
-    as_of: date
+    as_of: Moment
+    end: date
     months: Sums
     days: Sums
     excluded: Mapping[tuple[str, str, date], Decimal]
@@ -214,11 +251,11 @@ class _Ledger:
 
     def closed(self) -> list[date]:
         """The months of the year that are over."""
-        return [month for month in self.begun() if month + timedelta(days=len(days_of(month))) <= self.as_of]
+        return [month for month in self.begun() if days_of(month)[-1] < self.as_of.day]
 
     def begun(self) -> list[date]:
         months = (date(self.year, number, 1) for number in range(1, MONTHS + 1))
-        return [month for month in months if month < self.as_of]
+        return [month for month in months if month < self.end]
 
     def whole(self, name: str, month: date) -> bool:
         return self._cover(name, month) >= WHOLE
@@ -243,7 +280,7 @@ class _Ledger:
             months.append(self._elapsed(name, basis, month, closed, taken_off))
         return Standing(
             as_of=self.as_of,
-            history=self._history(name, basis),
+            history=self.history(name, basis),
             months=tuple(months),
             spent=exact_sum(spent) if spent else None,
             excluded=excluded,
@@ -252,7 +289,7 @@ class _Ledger:
                 sum(self.owed.month(name, month) for month in self.begun()),
             ),
             recent_cover=self._share(
-                [one for day, one in self.days.get(name, {}).items() if self.as_of - RECENT <= day < self.as_of],
+                [one for day, one in self.days.get(name, {}).items() if self.end - RECENT <= day < self.end],
                 self.owed.recent(name),
             ),
             notes=tuple(sorted(notes)),
@@ -272,15 +309,14 @@ class _Ledger:
 
     def _days_in(self, name: str, month: date) -> list[tuple[date, _Sum]]:
         found = self.days.get(name, {})
-        return [(day, found[day]) for day in days_of(month) if day < self.as_of and day in found]
+        return [(day, found[day]) for day in days_of(month) if day < self.end and day in found]
 
     def _elapsed(self, name: str, basis: BudgetBasis, month: date, closed: set[date], taken_off: Decimal) -> Elapsed:
         """The month for the projection: whole as it is, otherwise by the days that were measured."""
         if month in closed and self.whole(name, month):
             found = self.months[name][month].figures[basis]
             return Elapsed(0.0, 0.0, 1.0) if found is None else Elapsed(max(float(found - taken_off), 0.0))
-        over = [day for day in days_of(month) if day < self.as_of]
-        owed_us = self.owed.month(name, month) / len(over)
+        owed_us = self.owed.month(name, month) / sum(self.as_of.over(day) for day in days_of(month))
         days = {
             day: Day(float(figure), min(one.known_us / owed_us, 1.0) if owed_us > 0 else 0.0)
             for day, one in self._days_in(name, month)
@@ -294,10 +330,10 @@ class _Ledger:
         return {
             day: Day(float(figure), 1.0)
             for day, one in self.days.get(name, {}).items()
-            if day.year < self.as_of.year and (figure := one.figures[basis]) is not None and one.known_us > 0
+            if day.year < self.year and (figure := one.figures[basis]) is not None and one.known_us > 0
         }
 
-    def _history(self, name: str, basis: BudgetBasis) -> tuple[tuple[float | None, ...], ...]:
+    def history(self, name: str, basis: BudgetBasis) -> tuple[tuple[float | None, ...], ...]:
         """Earlier years, newest first, up to the oldest of which anything is known; a month with gaps is scaled up."""
         years = [
             tuple(self._month_before(name, basis, date(year, number, 1)) for number in range(1, MONTHS + 1))
@@ -335,6 +371,24 @@ WHERE budget_standing.year <= excluded.year
 """
 
 
+async def refresh(
+    pool: asyncpg.Pool,
+    calendar: SiteCalendar,
+    *,
+    years: Sequence[int],
+    now_us: int,
+    enterprises: Sequence[str] | None = None,
+) -> int:
+    """Evaluates and keeps the budgets of these years as of now. Answers how many there were."""
+    count = 0
+    for year in years:
+        async for found in evaluate(pool, calendar, year=year, as_of_us=now_us, enterprises=enterprises):
+            async with pool.acquire() as connection, connection.transaction():
+                await keep(connection, found, from_us(now_us))
+            count += len(found)
+    return count
+
+
 async def keep(connection: Connection, positions: Sequence[Position], evaluated_at: datetime) -> None:
     """Stores positions of one year as the newest, and with them what the list of enterprises is sorted by.
 
@@ -355,7 +409,7 @@ def _kept(one: Position, evaluated_at: datetime) -> tuple[Any, ...]:
         str(budget.basis),
         budget.revision,
         budget.amount,
-        one.as_of,
+        one.as_of.day,
         evaluated_at,
         one.spent,
         one.excluded,

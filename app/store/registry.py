@@ -17,7 +17,17 @@ from app.store.access import digest, write_audit
 from app.store.credit_code import checked
 from app.store.database import Database
 from app.store.gateways import gateway_columns, state_at
-from app.store.tables import carrier, enterprise, gateway, meter, meter_multiplier, region, sequence_gap, touched
+from app.store.tables import (
+    budget_standing,
+    carrier,
+    enterprise,
+    gateway,
+    meter,
+    meter_multiplier,
+    region,
+    sequence_gap,
+    touched,
+)
 from energy.interval import HOUR_US, to_us
 from energy.reading import Kind
 from energy.units import to_normal
@@ -124,6 +134,11 @@ async def enterprise_of(database: Database, key: str) -> Fields:
         return await _one(connection, select(enterprise).where(enterprise.c.id == key), "enterprise", key)
 
 
+async def must_be_enterprise(connection: AsyncConnection, key: str) -> None:
+    """Raises WrongField for an unknown one."""
+    await _must_exist(connection, enterprise, "id", key, "enterprise")
+
+
 async def list_enterprises(
     database: Database,
     *,
@@ -131,12 +146,23 @@ async def list_enterprises(
     only: str | None,
     region_code: str | None = None,
     industry: str | None = None,
+    tier: str | None = None,
+    year: int | None = None,
     sort: str = "id",
     limit: int,
     after: Sequence[str] | None,
 ) -> Page:
-    """Enterprises of a region's subtree (`scope`) or a single one (`only`), by id or by name."""
-    query = select(enterprise)
+    """Enterprises of a region's subtree (`scope`) or a single one (`only`), by id or by name.
+
+    Each with the colour and probability of its worst budget of the year; `tier` leaves those of that colour.
+    """
+    stood = budget_standing.c
+    joined = (stood.enterprise == enterprise.c.id) & (stood.year == year)
+    query = select(enterprise, stood.overrun_probability, stood.tier).join_from(
+        enterprise, budget_standing, joined, isouter=True
+    )
+    if tier is not None:
+        query = query.where(stood.tier == tier)
     for code in (scope, region_code):
         if code is not None:
             query = query.where(enterprise.c.region.startswith(code, autoescape=True))

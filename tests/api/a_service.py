@@ -35,7 +35,8 @@ EMPTY = """
 TRUNCATE reading, reading_revision, held_reading, touched, meter_exchange, meter_multiplier, reading_decision,
     reading_deletion, deleted_reading, rejected_message, rejected_reading, api_token, audit,
     meter_hour, meter_day, meter_month, meter_year,
-    enterprise_hour, enterprise_day, enterprise_month, enterprise_year;
+    enterprise_hour, enterprise_day, enterprise_month, enterprise_year,
+    budget_revision, budget_exclusion, budget_position, budget_standing;
 TRUNCATE line_output, line_meter, line; DELETE FROM level WHERE origin = 'entered';
 DELETE FROM coal_factor WHERE origin = 'entered'; DELETE FROM co2_factor WHERE origin = 'entered';
 DELETE FROM meter; DELETE FROM gateway; DELETE FROM enterprise
@@ -45,6 +46,17 @@ DELETE FROM meter; DELETE FROM gateway; DELETE FROM enterprise
 A_FACTOR = """
 INSERT INTO coal_factor (factor_id, carrier, basis, kgce_per_unit, valid_from, enterprise, edition, source, verified)
 OVERRIDING SYSTEM VALUE VALUES (:number, 'biomass', 'equal', 0.5, '2026-01-01', :enterprise, 'test', 'by hand', true)
+"""
+
+A_BUDGET = """
+INSERT INTO budget_revision (enterprise, year, basis, revision, amount, monthly, plan_source, reason, state, entered_by,
+    decided_by, decided_at)
+VALUES (:enterprise, 2026, 'equivalent', 1, 1200, array_fill(100::numeric, ARRAY[12]), 'even', 'first', 'approved',
+    'test', 'test', '2026-01-01T00:00Z')
+"""
+AN_EXCLUSION = """
+INSERT INTO budget_exclusion (enterprise, basis, month, kind, amount, evidence, entered_by)
+VALUES (:enterprise, 'equal', '2026-05-01', 'feedstock', 1, 'contract 7', 'test')
 """
 
 
@@ -180,6 +192,8 @@ async def two_enterprises(database: Database) -> None:
         for number, key in ((900_001, OWN), (900_002, FOREIGN)):
             for statement in (A_FACTOR, A_LINE):
                 await connection.execute(text(statement), {"number": number, "enterprise": key})
+            for statement in (A_BUDGET, AN_EXCLUSION):
+                await connection.execute(text(statement), {"enterprise": key})
 
 
 def a_meter(**changes: Any) -> dict[str, Any]:

@@ -16,7 +16,15 @@ from app.api.openapi import text
 from tests.api.a_service import CITY, OWN, Api, a_meter
 
 DOCUMENT: dict[str, Any] = json.loads(text())
-KEYS = {"enterprise": OWN, "code": "E001", "gateway": "gw-own", "factor": "tce-900001", "line": "900001", "level": "1"}
+KEYS = {
+    "year": "2026",
+    "enterprise": OWN,
+    "code": "E001",
+    "gateway": "gw-own",
+    "factor": "tce-900001",
+    "line": "900001",
+    "level": "1",
+}
 NEEDED = {"from": "2026-11-01", "to": "2026-12-01"}
 OPEN = ("/healthz", "/readyz", "/metrics")
 WRITTEN = re.compile(r"\{(\w+)\}")

@@ -29,6 +29,10 @@ OBJECTS: dict[str, dict[str, dict[str, str]]] = {
         "foreign": {"code": FOREIGN_REGION},
         "missing": {"code": MISSING_REGION},
     },
+    "/enterprises/{enterprise}/budgets": {
+        which: {"enterprise": key, "year": "2026", "revision": "1", "exclusion": "1"}
+        for which, key in (("own", OWN), ("foreign", FOREIGN), ("missing", MISSING))
+    },
     "/enterprises/{enterprise}": {
         "own": {"enterprise": OWN},
         "foreign": {"enterprise": FOREIGN},
@@ -76,6 +80,15 @@ PARTS: dict[str, dict[str, Any]] = {
         for many, one in (("exchanges", "exchange"), ("multipliers", "multiplier"), ("decisions", "decision"))
     },
     "/factors/{factor}": {"value": 1, "valid_from": "2026-01-01", "source": "x"},
+    "/enterprises/{enterprise}/budgets/{year}": {"tce": 1, "reason": "x"},
+    "/enterprises/{enterprise}/budgets/{year}/revisions/{revision}/decision": {"approve": True},
+    "/enterprises/{enterprise}/budgets/{year}/exclusions": {
+        "month": "2026-05",
+        "kind": "feedstock",
+        "amount": 1,
+        "evidence": "x",
+    },
+    "/enterprises/{enterprise}/budgets/{year}/exclusions/{exclusion}/withdraw": {"reason": "x"},
     "/lines/{line}": {"product": "cement", "capacity_per_year": 1, "unit": "t", "meters": []},
     "/lines/{line}/outputs": {"month": "2026-10", "quantity": 1},
     "/levels/{level}": {"unit": "kgce/t", "edition": "x", "source": "x", "valid_from": "2030-01-01"},
@@ -83,6 +96,7 @@ PARTS: dict[str, dict[str, Any]] = {
 """Bodies of changes that need more than nothing to be read."""
 LISTS = (
     "/regions",
+    "/budgets",
     "/enterprises",
     "/gateways",
     "/meters",
@@ -178,7 +192,8 @@ def telling(answer: Any, route: APIRoute, which: str) -> dict[str, Any]:
     body: dict[str, Any] = answer.json()
     body.pop("instance")
     keys = keys_of(route)[which]
-    body["detail"] = body["detail"].replace("/".join(keys.values()), "…")
+    for key in ("/".join(keys.values()), *keys.values()):
+        body["detail"] = body["detail"].replace(key, "…")
     return body
 
 
