@@ -203,8 +203,8 @@ def _told(row: Fields | None) -> Fields | None:
     """What the trail keeps of a revision."""
     if row is None:
         return None
-    names = ("revision", "amount", "plan_source", "reason", "state", "decision_note")
-    return plain({name: row[name] for name in names}) | {"monthly": [str(month) for month in row["monthly"]]}
+    kept = {name: row[name] for name in ("revision", "plan_source", "reason", "state", "decision_note")}
+    return kept | {"amount": f"{row['amount']:f}", "monthly": [f"{month:f}" for month in row["monthly"]]}
 
 
 # The list -------------------------------------------------------------------------------------------------------------

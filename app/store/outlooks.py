@@ -173,10 +173,11 @@ class StoredPositions:
         late: Mapping[str, _Late],
         shares: Mapping[str, _Shares],
     ) -> list[Position]:
+        as_of_us, named = self._calendar.date_start_us(day), list(regions)
         standings = [
             one
             async for several in positions.evaluate(
-                self._pool, self._calendar, year=year, as_of=day, enterprises=list(regions), chunk=len(regions)
+                self._pool, self._calendar, year=year, as_of_us=as_of_us, enterprises=named, chunk=len(named)
             )
             for one in several
         ]
