@@ -39,7 +39,7 @@ from app.store.lines import MonthInFuture
 from app.store.readings import ConflictsFound, ReadingLedger
 from app.store.registry import AlreadyThere, Fields, WrongField
 from app.store.tables import carrier
-from energy.budget import checked_year
+from energy.budget import WrongBudget, checked_year
 from energy.interval import SiteCalendar
 from energy.units import UnitMismatch
 from ingest.accounts import BrokerAccounts, BrokerRefused, BrokerUnavailable, NameReserved
@@ -455,7 +455,16 @@ async def _connected(link: BrokerLink) -> None:
         raise BrokerUnavailable(f"the broker did not let us in within {BROKER_WITHIN_S:.0f} s") from error
 
 
-REFUSALS = (*(ValidationError, WrongCreditCode, WrongField, UnitMismatch, AlreadyThere, FactorsOverlap, MonthInFuture),)
+REFUSALS = (
+    ValidationError,
+    WrongBudget,
+    WrongCreditCode,
+    WrongField,
+    UnitMismatch,
+    AlreadyThere,
+    FactorsOverlap,
+    MonthInFuture,
+)
 
 
 async def _enter_all(connection: AsyncConnection, lines: Sequence[Line], enter: Enter) -> None:
@@ -624,6 +633,7 @@ NEEDED: Mapping[str, Sequence[str]] = {
     "enterprises": ("id", "name", "region", "industry"),
     "gateways": ("id", "enterprise", "name"),
     "meters": ("enterprise", "code", "name", "gateway", "carrier", "unit", "role"),
+    "budgets": ("enterprise", "year", "reason"),
     "readings": ("enterprise", "meter", "ts", "value"),
     "factors": ("carrier", "valid_from", "source"),
     "outputs": ("enterprise", "line", "month", "quantity"),

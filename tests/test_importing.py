@@ -68,6 +68,7 @@ async def faults(database: Database, settings: Settings, kind: str, path: Path) 
 
 async def everything(database: Database) -> list[int]:
     tables = (
+        "budget_revision",
         "coal_factor",
         "enterprise",
         "gateway",
@@ -89,6 +90,71 @@ def numbered(count: int) -> list[str]:
     """Sound credit codes."""
     firsts = [f"91445302MA4U{number:05d}" for number in range(count)]
     return [first + check_character(first) for first in firsts]
+
+
+# Budgets --------------------------------------------------------------------------------------------------------------
+
+BUDGETS = "enterprise,year,basis,tce,tco2,monthly,reason"
+REVISIONS = (
+    "SELECT year, basis, revision, amount::int, plan_source FROM budget_revision WHERE enterprise = $1 ORDER BY 1, 2"
+)
+
+
+async def test_budgets_come_in_with_or_without_months(database: Database, settings: Settings, tmp_path: Path) -> None:
+    months = " ".join(["100"] * 12)
+    path = a_csv(
+        tmp_path,
+        BUDGETS,
+        f"{OWN},2027,当量,1200,,{months},decision 3",
+        f"{OWN},2027,co2,,3000,,decision 3",
+        f"{OWN},2028,,1300,,,decision 3",
+    )
+    assert await import_file(database, settings, "budgets", path) == Imported("budgets", 3)
+    found = [row for row in await rows(database, REVISIONS, OWN) if row[0] > 2026]
+    assert found == [
+        (2027, "co2", 1, 3000, "even"),
+        (2027, "equivalent", 1, 1200, "given"),
+        (2028, "equivalent", 1, 1300, "even"),
+    ]
+
+
+async def test_a_book_of_budgets_with_chinese_headers_comes_in(
+    database: Database, settings: Settings, tmp_path: Path
+) -> None:
+    header = ["统一社会信用代码", "年份", "预算（吨标准煤）", *(f"{number}月" for number in range(1, 13)), "理由"]
+    path = a_book(tmp_path, header, [OWN, 2027, 1200, *([100] * 12), "粤能〔2027〕3号"])
+    assert await import_file(database, settings, "budgets", path) == Imported("budgets", 1)
+    assert (2027, "equivalent", 1, 1200, "given") in await rows(database, REVISIONS, OWN)
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        (f"{NEW},2027,,1200,,,x", "enterprise: there is no enterprise"),
+        (f"{OWN},27,,1200,,,x", "year: '27' is no year such as 2026"),
+        (f"{OWN},1990,,1200,,,x", "year: a year from 2000 to 2100, not 1990"),
+        (f"{OWN},2027,coal,1200,,,x", "basis: Input should be 'equivalent', 'equal' or 'co2'"),
+        (f"{OWN},2027,,0,,,x", "tce: a budget is an amount above zero, not 0"),
+        (f"{OWN},2027,,,,,x", "tce: a budget on the basis equivalent is given as tce alone"),
+        (f"{OWN},2027,,12,,1 1 1,x", "monthly: a plan has 12 months, not 3"),
+        (f"{OWN},2027,,13,,{' '.join(['1'] * 12)},x", "monthly: the months add up to 12 and the budget is 13"),
+        (f"{OWN},2027,,13,,,", "reason: it is missing"),
+    ],
+)
+async def test_a_budget_that_cannot_be_keeps_the_whole_file_out(
+    database: Database, settings: Settings, tmp_path: Path, row: str, says: str
+) -> None:
+    found = await faults(database, settings, "budgets", a_csv(tmp_path, BUDGETS, f"{OWN},2027,equal,1200,,,x", row))
+    assert len(found) == 1
+    assert found[0].startswith(f"row 3: {says}")
+
+
+async def test_the_same_budget_twice_in_a_file_is_refused(
+    database: Database, settings: Settings, tmp_path: Path
+) -> None:
+    row = f"{OWN},2027,,1200,,,x"
+    found = await faults(database, settings, "budgets", a_csv(tmp_path, BUDGETS, row, row))
+    assert found == ["row 3: year: row 2 has the same enterprise, year and basis"]
 
 
 # Enterprises ----------------------------------------------------------------------------------------------------------
@@ -204,8 +270,12 @@ async def test_every_fault_of_every_row_is_told(database: Database, settings: Se
         ("enterprises", ["id;name;region;industry"], "row 1: no column 'id;name;region;industry' is known"),
         ("enterprises", [",,"], "row 1: it should name the columns and is empty"),
         ("readings", ["enterprise,meter,ts"], "row 1: the column value or 示值 is missing"),
-        ("budgets", ["x"], "budgets cannot be imported yet: they come with the budget part"),
-        ("moons", ["x"], "'moons' cannot be imported; enterprises, gateways, meters, readings can"),
+        ("budgets", ["enterprise,year,tce"], "row 1: the column reason or 理由 is missing"),
+        (
+            "moons",
+            ["x"],
+            "'moons' cannot be imported; enterprises, gateways, meters, budgets, readings, factors, outputs",
+        ),
     ],
 )
 async def test_wrong_columns_and_kinds_are_told_what_would_be_right(
