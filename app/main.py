@@ -30,6 +30,7 @@ from alerts.smtp import WrongServer, server_of
 from app.api.application import create_api
 from app.api.deps import ApiDeps, Health
 from app.api.protocol import StrictProtocol
+from app.rollup.explain import explain
 from app.rollup.worker import RollupWorker
 from app.settings import PREFIX, Settings, WrongSetting
 from app.store.alerts import StoredAlerts
@@ -286,6 +287,7 @@ class Service:
             health=self,
             accounts=self._accounts,
             replayer=self._replayer,
+            explain=explain,
             metrics=REGISTRY,
             body_max_bytes=min(self._settings.http_body_max_bytes, API_BODY_MAX_BYTES),
             clock=lambda: datetime.now(UTC),

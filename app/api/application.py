@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.api import (
     budget_routes,
     energy_routes,
+    explain_routes,
     factor_routes,
     health_routes,
     ledger_routes,
@@ -44,6 +45,7 @@ DESCRIPTION = (
 ROUTERS = (
     registry_routes.router,
     energy_routes.router,
+    explain_routes.router,
     budget_routes.router,
     factor_routes.router,
     line_routes.router,

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Protocol
 
+import asyncpg
 from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry
 
 from app.store.database import Database
+from app.store.energy import Explanation
 from app.store.rejections import Replayer
-from energy.interval import SiteCalendar
+from energy.interval import Level, SiteCalendar
+from energy.tce import Basis
 
 
 class GatewayAccounts(Protocol):
@@ -45,6 +48,23 @@ class HealthSource(Protocol):
     async def health(self) -> Health: ...
 
 
+class Explainer(Protocol):
+    """Answers what a figure is made of. Raises EnterpriseUnknown and DatasetUnknown of `app.store`."""
+
+    async def __call__(
+        self,
+        pool: asyncpg.Pool,
+        calendar: SiteCalendar,
+        *,
+        enterprise: str,
+        level: Level,
+        start_us: int,
+        basis: Basis,
+        co2_dataset: str,
+        now_us: int,
+    ) -> Explanation: ...
+
+
 @dataclass(frozen=True, slots=True)
 class ApiDeps:
     """Everything the API leans on, made by `app.main`.
@@ -59,6 +79,7 @@ class ApiDeps:
     health: HealthSource
     accounts: GatewayAccounts | None
     replayer: Replayer
+    explain: Explainer
     metrics: CollectorRegistry
     body_max_bytes: int
     clock: Callable[[], datetime]

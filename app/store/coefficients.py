@@ -177,7 +177,8 @@ async def enter_factor(connection: AsyncConnection, fields: Fields, actor: str, 
         made.append(shown(await _one(connection, key)))
         await write_audit(connection, actor, "factor.create", "factor", key, after=plain(_bare(made[-1])))
     if any(_makes_figures(kind, subject) for subject in subjects):
-        await _mark(connection, fields, zone, [(fields["valid_from"], fields["valid_to"])])
+        days = [(fields["valid_from"], fields["valid_to"])]
+        await _mark(connection, fields, zone, days, f"factor {made[0]['id']} entered", actor)
     await _note_factor_set(connection)
     return made
 
@@ -199,7 +200,7 @@ async def change_factor(connection: AsyncConnection, key: str, fields: Fields, a
     await _write(connection, kind, {**before, **row}, key, changes=row)
     after = await _one(connection, key)
     if _makes_figures(kind, before[kind.of]):
-        await _mark(connection, before, zone, changed_days(before, after))
+        await _mark(connection, before, zone, changed_days(before, after), f"factor {key} changed", actor)
     await _note_factor_set(connection)
     old, new = plain(_bare(shown(before))), plain(_bare(shown(after)))
     await write_audit(connection, actor, "factor.change", "factor", key, before=old, after=new)
@@ -215,7 +216,8 @@ async def remove_factor(connection: AsyncConnection, key: str, actor: str, zone:
     await _hold_still(connection, before["enterprise"])
     await connection.execute(delete(kind.table).where(kind.table.c.factor_id == before["factor_id"]))
     if _makes_figures(kind, before[kind.of]):
-        await _mark(connection, before, zone, [(before["valid_from"], before["valid_to"])])
+        days = [(before["valid_from"], before["valid_to"])]
+        await _mark(connection, before, zone, days, f"factor {key} removed", actor)
     await _note_factor_set(connection)
     await write_audit(connection, actor, "factor.remove", "factor", key, before=plain(_bare(shown(before))))
 
@@ -333,8 +335,8 @@ HOLD_STILL = """
 SELECT pg_advisory_xact_lock(:class, slot) FROM generate_series(cast(:first AS int), cast(:last AS int)) AS slot
 """
 MARK = """
-INSERT INTO touched (meter_id, hour)
-SELECT array_fill(meter_id, ARRAY[cardinality(hours)]), hours
+INSERT INTO touched (meter_id, hour, cause, actor)
+SELECT array_fill(meter_id, ARRAY[cardinality(hours)]), hours, :cause, :actor
 FROM (
     SELECT meter_id, ARRAY(SELECT generate_series(first, last, cast(:every AS int)) UNION SELECT last ORDER BY 1)
                AS hours
@@ -362,7 +364,12 @@ async def _hold_still(connection: AsyncConnection, enterprise_id: str | None) ->
 
 
 async def _mark(
-    connection: AsyncConnection, owner: Fields, zone: ZoneInfo, days: Sequence[tuple[date, date | None]]
+    connection: AsyncConnection,
+    owner: Fields,
+    zone: ZoneInfo,
+    days: Sequence[tuple[date, date | None]],
+    cause: str,
+    actor: str,
 ) -> None:
     """Have the hours of these local days computed again, of every meter of the carrier that the owner has."""
     for begins, ends in days:
@@ -370,6 +377,7 @@ async def _mark(
         last_h = 2**31 - 1 if ends is None else (parse_range_bound(ends.isoformat(), zone) - 1) // HOUR_US
         values = {name: owner[name] for name in ("carrier", "enterprise", "region")}
         values |= {"first": first_us // HOUR_US, "last": last_h, "every": MARK_EVERY_H}
+        values |= {"cause": cause, "actor": actor}
         await connection.execute(text(MARK), values)
     await connection.execute(text("SELECT pg_notify('touched', '')"))
 

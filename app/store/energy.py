@@ -19,6 +19,7 @@ from app.store.co2_sets import Rows, co2_of_set, with_co2_of_carriers, with_co2_
 from app.store.numeric_wire import exact_sum
 from app.store.readings import MOMENT
 from app.store.rollups import WORD, Connection
+from energy.explanation import MeterTree
 from energy.interval import Level, SiteCalendar
 from energy.reading import Role
 from energy.rollup import Status, coverage, status
@@ -124,6 +125,18 @@ class EnergySeries:
 
 
 @dataclass(frozen=True, slots=True)
+class Explanation:
+    """A figure as it is stored, and the tree of what made it, from one snapshot.
+
+    `waiting`: readings have come that the stored figure does not hold yet, so that the two may rightly differ.
+    """
+
+    series: EnergySeries
+    trees: tuple[MeterTree, ...]
+    waiting: bool
+
+
+@dataclass(frozen=True, slots=True)
 class EnterpriseTotal:
     """One enterprise in one bucket."""
 
@@ -191,6 +204,9 @@ SELECT meter_id, meter.code, carrier.code AS carrier, carrier.unit, role,
        active
 FROM meter JOIN carrier ON carrier.code = meter.carrier
 WHERE enterprise = $1 ORDER BY meter.code
+"""
+EXPLAINED = """
+SELECT meter_id, name, level FROM meter WHERE enterprise = $1 ORDER BY code
 """
 KNOWN = "SELECT EXISTS (SELECT FROM enterprise WHERE id = $1)"
 FACTOR_SET = "SELECT id FROM factor_set ORDER BY loaded_at DESC, id LIMIT 1"
@@ -260,21 +276,36 @@ async def energy_series(
     Raises EnterpriseUnknown, TooManyBuckets, and app.store.co2_sets.DatasetUnknown.
     """
     edges = _edges(calendar, level, start_us, end_us)
+    async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+        return await series_in(connection, enterprise, edges, level, by, basis, calendar, now_us, co2_dataset)
+
+
+async def series_in(
+    connection: Connection,
+    enterprise: str,
+    edges: Int64s,
+    level: Level,
+    by: By,
+    basis: Basis,
+    calendar: SiteCalendar,
+    now_us: int,
+    co2_dataset: str,
+) -> EnergySeries:
+    """The buckets between the edges, inside a transaction of the caller."""
     first, end = int(edges[0]), int(edges[-1])
     shape = _shape(level, basis, first="$2", end="$3")
-    async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
-        if not await connection.fetchval(KNOWN, enterprise):
-            raise EnterpriseUnknown(enterprise)
-        meters = await connection.fetch(METERS, enterprise)
-        numbers = [meter["meter_id"] for meter in meters]
-        carrier_rows: Rows = await connection.fetch(CARRIER_ROWS.format(**shape), enterprise, first, end)
-        wanted = numbers if by is By.METER else []
-        meter_rows: Rows = await connection.fetch(METER_ROWS.format(**shape), wanted, first, end) if wanted else []
-        if co2_dataset != DEFAULT_CO2_DATASET:
-            co2 = await co2_of_set(connection, co2_dataset, enterprise, level, edges, calendar)
-            carrier_rows, meter_rows = with_co2_of_carriers(carrier_rows, co2), with_co2_of_meters(meter_rows, co2)
-        factor_set = await connection.fetchval(FACTOR_SET)
-        oldest_mark_us = await connection.fetchval(OLDEST_MARK, numbers)
+    if not await connection.fetchval(KNOWN, enterprise):
+        raise EnterpriseUnknown(enterprise)
+    meters = await connection.fetch(METERS, enterprise)
+    numbers = [meter["meter_id"] for meter in meters]
+    carrier_rows: Rows = await connection.fetch(CARRIER_ROWS.format(**shape), enterprise, first, end)
+    wanted = numbers if by is By.METER else []
+    meter_rows: Rows = await connection.fetch(METER_ROWS.format(**shape), wanted, first, end) if wanted else []
+    if co2_dataset != DEFAULT_CO2_DATASET:
+        co2 = await co2_of_set(connection, co2_dataset, enterprise, level, edges, calendar)
+        carrier_rows, meter_rows = with_co2_of_carriers(carrier_rows, co2), with_co2_of_meters(meter_rows, co2)
+    factor_set = await connection.fetchval(FACTOR_SET)
+    oldest_mark_us = await connection.fetchval(OLDEST_MARK, numbers)
     as_of_us = now_us if oldest_mark_us is None else min(oldest_mark_us, now_us)
     due = _Due.of(meters, edges, now_us)
     shares = _shares(carrier_rows, due, edges)
@@ -434,6 +465,11 @@ def _sum(parts: Sequence[Decimal | None]) -> Decimal | None:
     """The exact sum; None of nothing, and None when a part is not known."""
     known = [part for part in parts if part is not None]
     return exact_sum(known) if known and len(known) == len(parts) else None
+
+
+async def meters_to_explain(connection: Connection, enterprise: str) -> list[tuple[int, str, int]]:
+    """An enterprise's meters as (number, name, level), in order of their codes."""
+    return [(row[0], row[1], row[2]) for row in await connection.fetch(EXPLAINED, enterprise)]
 
 
 async def enterprise_totals(

@@ -16,6 +16,7 @@ from sqlalchemy import text
 
 from app.api.application import create_api
 from app.api.deps import ApiDeps, Health
+from app.rollup.explain import explain
 from app.rollup.worker import RollupWorker
 from app.store import registry
 from app.store.access import create_token
@@ -39,6 +40,7 @@ TRUNCATE reading, reading_revision, held_reading, touched, meter_exchange, meter
     budget_revision, budget_exclusion, budget_position, budget_standing;
 TRUNCATE line_output, line_meter, line; DELETE FROM level WHERE origin = 'entered';
 DELETE FROM coal_factor WHERE origin = 'entered'; DELETE FROM co2_factor WHERE origin = 'entered';
+DELETE FROM meter_multiplier; DELETE FROM meter_exchange;
 DELETE FROM meter; DELETE FROM gateway; DELETE FROM enterprise
 """
 
@@ -159,6 +161,7 @@ async def an_api(database_url: str) -> AsyncIterator[Api]:
             health=healthy,
             accounts=accounts,
             replayer=replayer,
+            explain=explain,
             metrics=CollectorRegistry(),
             body_max_bytes=10_000,
             clock=lambda: NOW,
