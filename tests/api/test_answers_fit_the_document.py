@@ -169,7 +169,6 @@ ASKED = [(path, name) for path, operation in gets() if path not in OPEN for name
 
 @pytest.mark.parametrize(("path", "name"), ASKED)
 async def test_no_query_is_a_fault_of_ours(api: Api, path: str, name: str) -> None:
-    operation = DOCUMENT["paths"][path]["get"]
     given = needed(path)
     for value in NASTY:
         answer = await api.ask("GET", address(path), params=given | {name: value})
