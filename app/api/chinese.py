@@ -59,7 +59,9 @@ SENTENCES: Mapping[str, str] = {
     "electricity has no heating value; send its value": "电力没有热值；请发送系数值",
     "a factor of this kind is made of {}, no more and no less": "此类系数由 {} 得出，不多不少",
     # explanations
-    "one bucket is explained at a time; ask for each, or for a longer interval": "每次只说明一个时段；请逐个查询，或用更长的间隔",
+    "one bucket is explained at a time; ask for each, or for a longer interval": (
+        "每次只说明一个时段；请逐个查询，或用更长的间隔"
+    ),
     # lines and levels
     "{} is no product; GET /api/v1/products lists them": "{} 不是产品；见 GET /api/v1/products",
     "{} is none of {}: {}": "{} 不是 {} 的条件；可选：{}",
