@@ -511,7 +511,7 @@ class CarrierTreeOut(BaseModel):
     meters: list[MeterTreeOut]
 
 
-class ExclusionOut(BaseModel):
+class UncountedOut(BaseModel):
     meter: str
     role: Role
     gross: bool = Field(description="Whether it is in the gross figure at all.")
@@ -534,7 +534,7 @@ class ExplanationOut(BaseModel):
     stored: TonnesOut
     recomputed: TonnesOut
     carriers: list[CarrierTreeOut]
-    exclusions: list[ExclusionOut] = Field(description="Meters that do not simply add to both figures, and why.")
+    exclusions: list[UncountedOut] = Field(description="Meters that do not simply add to both figures, and why.")
 
 
 class PeriodOut(Figures):
