@@ -54,6 +54,7 @@ from ingest.listener import Bounds, ListenerDoor
 from ingest.listening import ListenAt
 from ingest.metrics import IngestMetrics
 from ingest.mqtt import BrokerDoor, BrokerLink
+from ingest.partition import OwnTopics
 from ingest.pipeline import Limits, Pipeline
 from ingest.registry import RegistryView
 from ingest.resend import Command, ResendRequests, first_that_reaches
@@ -91,12 +92,17 @@ async def serve(settings: Settings, roles: frozenset[ServiceRole]) -> None:
     if ServiceRole.WORKER in roles:
         check_mail_server(settings)
     collect_rarely()
+    shared = settings.reuse_port
     with contextlib.ExitStack() as ports:
-        http = ports.enter_context(listening_socket(settings.http_host, settings.http_port, "HTTP_PORT"))
+        http = ports.enter_context(listening_socket(settings.http_host, settings.http_port, "HTTP_PORT", shared))
         mqtt = None
         if settings.listen_at is not None and ServiceRole.INGEST in roles:
             at = settings.listen_at
-            mqtt = ports.enter_context(listening_socket(at.host, at.port, "MQTT_LISTEN")), at, certificate_of(at)
+            mqtt = (
+                ports.enter_context(listening_socket(at.host, at.port, "MQTT_LISTEN", shared)),
+                at,
+                certificate_of(at),
+            )
         async with open_database(settings.database_url) as database, open_guarded(settings.database_url) as guarded:
             await require_schema(database.engine)
             await Service(settings, roles, database, guarded, mqtt).run(http, stop)
@@ -113,11 +119,13 @@ def collect_rarely() -> None:
     gc.set_threshold(50_000, 20, 50)
 
 
-def listening_socket(host: str, port: int, setting: str) -> socket.socket:
+def listening_socket(host: str, port: int, setting: str, shared: bool) -> socket.socket:
     """A port, taken before anything else starts, so that a busy one is a sentence and not half a service."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         listener.bind((host, port))
     except OSError as error:
@@ -177,6 +185,10 @@ class Service:
         # Both listen on the link before it connects: the broker is told of every topic with the first greeting.
         self._accounts = None if self._link is None else BrokerAccounts(self._link)
         self._mqtt = mqtt
+        partition = settings.partition
+        self._own_topics = (
+            None if self._link is None or partition is None else OwnTopics(self._link, self._view, partition)
+        )
 
     async def run(self, listener: socket.socket, stop: asyncio.Event) -> None:
         """Until the stop event is set or a part fails."""
@@ -200,7 +212,7 @@ class Service:
         if ServiceRole.INGEST in self._roles:
             parts["writer"] = self._pipeline.run(doors_closed)
             parts["fleet"] = self._fleet_watch().run(stop)
-            parts["registry"] = tell_changes(self._settings.database_url, self._view.stale, stop)
+            parts["registry"] = tell_changes(self._settings.database_url, self._registry_changed, stop)
             commands: list[Command] = []
             if self._mqtt is not None:
                 port, at, context = self._mqtt
@@ -208,8 +220,11 @@ class Service:
                 parts["listener"] = listener.run(stop, port)
                 commands.append(listener.command)
             if self._link is not None:
-                door = BrokerDoor(self._link, self._pipeline, self._registry, metrics=self._metrics)
+                in_parts = self._own_topics is not None
+                door = BrokerDoor(self._link, self._pipeline, self._registry, metrics=self._metrics, in_parts=in_parts)
                 parts["broker door"] = door.run(stop)
+                if self._own_topics is not None:
+                    parts["subscriptions"] = self._own_topics.run(stop)
                 commands.append(door.command)
             if commands:
                 parts["resend"] = self._resend_requests(commands).run(stop)
@@ -241,6 +256,11 @@ class Service:
             plain_allowed=settings.smtp_plain_allowed,
         )
 
+    def _registry_changed(self) -> None:
+        self._view.stale()
+        if self._own_topics is not None:
+            self._own_topics.changed()
+
     def _fleet_watch(self) -> FleetWatch:
         source = StoredFleet(self._database, self._settings.clock_skew_max_s)
         return FleetWatch(source, metrics=self._metrics, now=lambda: datetime.now(UTC))
@@ -261,6 +281,7 @@ class Service:
             grace_s=self._settings.resend_after_s,
             metrics=self._metrics,
             now=lambda: datetime.now(UTC),
+            own=(lambda gateway: True) if self._settings.partition is None else self._settings.partition.owns,
         )
 
     async def _serve_http(self, listener: socket.socket) -> None:
@@ -331,7 +352,7 @@ class Service:
         if ingest:
             return BrokerLink(
                 url,
-                client_id=self._settings.mqtt_client_id,
+                client_id=self._settings.broker_client_id,
                 receive_maximum=self._settings.mqtt_receive_maximum,
                 metrics=self._metrics,
             )

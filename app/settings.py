@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ingest.listening import ListenAt, read_address
+from ingest.partition import Partition
 
 PREFIX = "TCEWATCH_"
 PASSWORD = re.compile(r"(://[^:/@]*:).*@")
@@ -103,6 +104,10 @@ class Settings(BaseSettings):
         description="local time of the daily evaluation of alerts",
     )
     http_host: str = Field(default="127.0.0.1", description="address the HTTP server listens on")
+    reuse_port: bool = Field(
+        default=False,
+        description="several processes of this machine share the HTTP port and the MQTT listener's (SO_REUSEPORT)",
+    )
     http_port: Annotated[int, Field(ge=0, le=65535)] = Field(
         default=8080, description="port the HTTP server listens on; 0 takes a free one"
     )
@@ -128,6 +133,12 @@ class Settings(BaseSettings):
         default=1000,
         description="messages the broker may have in flight to us before it waits for acknowledgements",
     )
+    ingest_partition: str | None = Field(
+        default=None,
+        pattern=r"^\d{1,4}/\d{1,4}$",
+        description="with several ingest processes at one broker, which this is of how many, as 2/4; each takes the "
+        "gateways that fall to it",
+    )
     mqtt_client_id: str = Field(
         default="tcewatch-ingest",
         pattern=r"^[A-Za-z0-9_-]{1,64}$",
@@ -141,6 +152,24 @@ class Settings(BaseSettings):
         default=30,
         description="seconds a gap in a gateway's `seq` may fill by itself before the gateway is asked for it",
     )
+
+    @field_validator("ingest_partition")
+    @classmethod
+    def partition_is_one(cls, text: str | None) -> str | None:
+        if text is not None:
+            Partition.parse(text)
+        return text
+
+    @property
+    def partition(self) -> Partition | None:
+        return None if self.ingest_partition is None else Partition.parse(self.ingest_partition)
+
+    @property
+    def broker_client_id(self) -> str:
+        """One a process: a broker ends the connection of whoever comes with the same."""
+        if self.ingest_partition is None:
+            return self.mqtt_client_id
+        return f"{self.mqtt_client_id}-{self.ingest_partition.replace('/', '-of-')}"
 
     @field_validator("mqtt_listen")
     @classmethod

@@ -14,7 +14,7 @@ import random
 import socket
 import ssl
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -46,6 +46,8 @@ TURN_S = 0.01
 """Longest stretch of reading before the loop may turn to others: the writer, HTTP, the keep-alive."""
 SESSION_EXPIRY_S = 7 * 86_400
 COMMAND_EXPIRY_S = 86_400
+FILTERS_AT_ONCE = 200
+"""Filters in one packet: well below the packet sizes brokers allow."""
 DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883}
 
 
@@ -173,6 +175,10 @@ class BrokerLink:
             raise ValueError("the broker's address should be mqtt://user:password@host:port or mqtts://…")
         self._metrics = metrics
         self._subscriptions: list[Subscription] = []
+        self._filters: dict[str, int] = {}
+        self._own: set[str] = set()
+        self._unwanted: set[str] = set()
+        self._asked: dict[int, list[str]] = {}
         self._opened: list[Callable[[], None]] = []
         self._busy: list[Callable[[], bool]] = []
         self._crowded: list[Callable[[], bool]] = []
@@ -220,13 +226,29 @@ class BrokerLink:
 
     # For doors and accounts -------------------------------------------------------------------------------------------
 
-    def listen(self, pattern: str, take: Callable[[list[Publish]], None], *, qos: int = 1) -> None:
+    def listen(
+        self, pattern: str, take: Callable[[list[Publish]], None], *, qos: int = 1, in_parts: bool = False
+    ) -> None:
         """Subscribe to a filter; `take` is called with messages that came together. To be called before the link runs.
 
         Filters that begin alike have one taker: the first gets the messages of all of them.
         """
         prefix = pattern.partition("+")[0].partition("#")[0]
         self._subscriptions.append(Subscription(pattern, qos, prefix, take))
+        if in_parts:
+            self._unwanted.add(pattern)
+        else:
+            self._filters[pattern] = qos
+
+    def only(self, wanted: Iterable[str], unwanted: Iterable[str]) -> None:
+        """Of the topics that are listened to in parts, have these and not those, also if an older session had them."""
+        own = set(wanted)
+        added, gone = own - self._own, (self._own | set(unwanted)) - own - self._unwanted
+        self._unwanted = (self._unwanted | gone) - own
+        self._own = own
+        if self._accepted:
+            self._ask(dict.fromkeys(sorted(added), 1))
+            self._ask_no_more(sorted(gone))
 
     def when_opened(self, tell: Callable[[], None]) -> None:
         """Have `tell` called for each new connection, before its first message."""
@@ -433,22 +455,34 @@ class BrokerLink:
             return
         # A session that goes on brings its messages before the answer to our subscriptions, and they want receipts.
         self._accepted = True
-        if not self._subscriptions:
+        self._asked.clear()
+        self._ask(self._filters | dict.fromkeys(sorted(self._own), 1))
+        self._ask_no_more(sorted(self._unwanted))
+        if not self._asked:
             self._greet()
-            return
+
+    def _ask(self, filters: Mapping[str, int]) -> None:
         # Retained messages only with a new subscription: on every reconnect they would be old news.
-        wanted = [(each.pattern, SubscribeOptions(each.qos, retainHandling=1)) for each in self._subscriptions]
-        self._client.subscribe(wanted)
+        patterns = list(filters)
+        for first in range(0, len(patterns), FILTERS_AT_ONCE):
+            some = patterns[first : first + FILTERS_AT_ONCE]
+            wanted = [(pattern, SubscribeOptions(filters[pattern], retainHandling=1)) for pattern in some]
+            _, number = self._client.subscribe(wanted)
+            if number is not None:
+                self._asked[number] = some
+
+    def _ask_no_more(self, patterns: Sequence[str]) -> None:
+        for first in range(0, len(patterns), FILTERS_AT_ONCE):
+            self._client.unsubscribe(list(patterns[first : first + FILTERS_AT_ONCE]))
 
     def _on_subscribe(self, client: Any, userdata: Any, mid: int, reasons: list[ReasonCode], properties: Any) -> None:
-        refused = [
-            f"{each.pattern}: {reason}"
-            for each, reason in zip(self._subscriptions, reasons, strict=False)
-            if reason.is_failure
-        ]
-        if refused:
+        asked = self._asked.pop(mid, [])
+        refused = [f"{pattern}: {reason}" for pattern, reason in zip(asked, reasons, strict=False) if reason.is_failure]
+        if refused and self.connected:
+            log.error("the broker refuses subscriptions", extra={"refused": refused})
+        elif refused:
             self._refuse(f"the broker refuses the subscription to {', '.join(refused)}")
-        else:
+        elif not self._asked:
             self._greet()
 
     def _greet(self) -> None:
@@ -518,6 +552,7 @@ class BrokerDoor:
         statuses: StatusSink,
         *,
         metrics: IngestMetrics,
+        in_parts: bool = False,
         now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
         self._link = link
@@ -529,8 +564,8 @@ class BrokerDoor:
         self._ack_is_due = False
         self._senders: dict[str, str] = {}
         self._openings: dict[str, Opening] = {}
-        link.listen("energy/v1/+/data", self._take)
-        link.listen("energy/v1/+/status", self._take)
+        link.listen("energy/v1/+/data", self._take, in_parts=in_parts)
+        link.listen("energy/v1/+/status", self._take, in_parts=in_parts)
         link.when_opened(self._line.opened)
         link.while_busy(lambda: len(self._line) > 0)
         link.while_crowded(lambda: pipeline.crowded)

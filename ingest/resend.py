@@ -87,12 +87,14 @@ class ResendRequests:
         grace_s: float,
         metrics: IngestMetrics,
         now: Callable[[], datetime],
+        own: Callable[[str], bool] = lambda gateway: True,
     ) -> None:
         self._book = book
         self._command = command
         self._grace_s = grace_s
         self._metrics = metrics
         self._now = now
+        self._own = own
 
     async def run(self, until: asyncio.Event) -> None:
         """Until told to stop. While the database or the broker is away nothing is asked and nothing counts as asked."""
@@ -108,6 +110,8 @@ class ResendRequests:
         """Ask once for every gap that is due. Raises BrokerUnavailable or what the book raises."""
         self._metrics.sequence_gaps.set(await self._book.count())
         for gap in await self._book.due(self._now(), pauses_s(self._grace_s)):
+            if not self._own(gap.gateway):
+                continue  # the process whose gateway it is asks
             try:
                 await self._command(gap.gateway, resend(gap.first_seq, gap.last_seq))
             except GatewayAway:

@@ -38,8 +38,8 @@ def run(*args: str, env: Mapping[str, str], timeout_s: float = 120) -> subproces
 class Service:
     """One service process at a time under one address."""
 
-    def __init__(self, env: Mapping[str, str], log: Path) -> None:
-        self.port = free_port()
+    def __init__(self, env: Mapping[str, str], log: Path, port: int | None = None) -> None:
+        self.port = free_port() if port is None else port
         self.url = f"http://127.0.0.1:{self.port}"
         self._env = {**os.environ, **env, "TCEWATCH_HTTP_PORT": str(self.port)}
         self._log = log
