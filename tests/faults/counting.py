@@ -20,6 +20,7 @@ from app.store.database import plain_url
 from simulators.message import Message, Readings, message
 from simulators.wire import Door, Login, Receipt, open_door
 from tests.e2e.a_plant import Plant
+from tests.faults.puback import PubackDoor
 from tests.wait import until
 
 T0_MS = 1_793_462_400_000
@@ -91,18 +92,19 @@ def gateways_on(plant: Plant, urls: Sequence[str]) -> list[CountingGateway]:
         secret = plant.add_gateway(name)
         meter = f"M-{name}"
         plant.add_meter(meter, name, expected_interval_s=1)
-        made.append(CountingGateway(name, meter, open_door(_bare(url), Login(name, secret), **_options(url))))
+        made.append(CountingGateway(name, meter, _door(url, Login(name, secret))))
     return made
 
 
-def _bare(url: str) -> str:
-    """The address without an account: a gateway brings its own."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname}:{parts.port}"
-
-
-def _options(url: str) -> dict[str, float]:
-    return {"resend_after_s": 2.0} if url.startswith("mqtt") else {}
+def _door(url: str, login: Login) -> Door:
+    """A gateway brings an account of its own. An address `puback+mqtt://…` is that of the listener."""
+    kind, _, bare = url.rpartition("+")
+    parts = urlsplit(bare)
+    address = f"{parts.scheme}://{parts.hostname}:{parts.port}"
+    if kind:
+        return PubackDoor(address, login)
+    options = {"resend_after_s": 2.0} if parts.scheme == "mqtt" else {}
+    return open_door(address, login, **options)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,10 +21,11 @@ from app.stack.stack import Stack
 from app.store.database import plain_url
 from app.store.migrate import migrate
 from tests.e2e.a_plant import Plant, running_plant
+from tests.e2e.service import free_port
 from tests.faults.counting import Account, CountingGateway, account, gateways_on
 from tests.faults.proxy import Proxy
 
-DOORS = ("http", "broker")
+DOORS = ("http", "broker", "listener")
 DATABASE_TIMEOUT_S = "3"
 
 
@@ -40,8 +41,12 @@ class Site:
     broker_url: str
 
     def gateways(self, *doors: str) -> list[CountingGateway]:
-        """A counting gateway at each of the named doors, `http` or `broker`, not started yet."""
-        addresses = {"http": self.plant.service.url, "broker": self.broker_url}
+        """A counting gateway at each of the named doors, not started yet."""
+        addresses = {
+            "http": self.plant.service.url,
+            "broker": self.broker_url,
+            "listener": f"puback+{self.plant.env['TCEWATCH_MQTT_LISTEN']}",
+        }
         return gateways_on(self.plant, [addresses[door] for door in doors])
 
     def account(self, gateways: Sequence[CountingGateway]) -> Account:
@@ -103,6 +108,7 @@ def site(**settings: str) -> Iterator[Site]:
             "TCEWATCH_DATABASE_URL": database.set(port=to_database.port).render_as_string(hide_password=False),
             "TCEWATCH_MQTT_URL": addresses.mqtt_url.replace(f":{broker.port}", f":{to_broker.port}"),
             "TCEWATCH_MQTT_CLIENT_ID": f"tcewatch-{secrets.token_hex(4)}",
+            "TCEWATCH_MQTT_LISTEN": f"mqtt://127.0.0.1:{free_port()}",
             "TCEWATCH_DATABASE_TIMEOUT_S": DATABASE_TIMEOUT_S,
             **settings,
         }

@@ -12,7 +12,7 @@ import pytest
 from simulators.message import Message
 from simulators.wire import Receipt
 from tests.faults.counting import ROWS, T0_MS, CountingGateway, goes_on
-from tests.faults.site import Site, site
+from tests.faults.site import DOORS, Site, site
 from tests.faults.soak import RESIDENT_MOST_KB
 from tests.wait import until
 
@@ -84,7 +84,7 @@ def test_poison_is_answered_kept_and_gets_in_nobodys_way(here: Site) -> None:
 
 
 def test_a_slow_database_turns_requests_away_and_holds_no_more_memory(here: Site) -> None:
-    gateways = here.gateways("http", "broker")
+    gateways = here.gateways(*DOORS)
     crowd = here.gateways(*["http"] * CROWD)
     for one in gateways:
         one.start()
