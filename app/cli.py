@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+import sys
+from collections.abc import Coroutine, Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -34,9 +35,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 token_app = typer.Typer(help="Tokens for people and programs.", no_args_is_help=True)
+user_app = typer.Typer(help="Accounts of people who log in.", no_args_is_help=True)
 app.add_typer(token_app, name="token")
 rejections_app = typer.Typer(help="Readings that were refused.", no_args_is_help=True)
 app.add_typer(rejections_app, name="rejections")
+app.add_typer(user_app, name="user")
 app.add_typer(stack_app, name="stack")
 alerts_app = typer.Typer(help="Alerts: evaluate now, or replay the past.", no_args_is_help=True)
 app.add_typer(alerts_app, name="alerts")
@@ -191,6 +194,129 @@ async def made_token(settings: Settings, role: str, scope: str, name: str, expir
             return await create_token(database, role=role, scope=scope, name=name, expires_at=expires_at)
         except ScopeUnknown as error:
             raise fail(f"--scope: {error}", WRONG_USE) from error
+
+
+@token_app.command("list")
+def token_list() -> None:
+    """Every token, with who holds it and when it was used last; never the token itself."""
+    settings = settings_or_exit()
+    run(settings, listed_tokens(settings))
+
+
+async def listed_tokens(settings: Settings) -> None:
+    from app.store.database import open_database
+    from app.store.tokens import list_tokens
+
+    async with open_database(settings.database_url, pool_size=1) as database:
+        after = None
+        while True:
+            page = await list_tokens(database, limit=1000, after=after)
+            for row in page.items:
+                typer.echo("\t".join([str(row["token_id"]), row["role"], row["scope"], row["name"], token_state(row)]))
+            if page.next is None:
+                return
+            after = int(page.next)
+
+
+def token_state(row: Mapping[str, Any]) -> str:
+    """In a few words: worth something, since when not, and when it was used last."""
+    if row["revoked_at"] is not None:
+        return f"revoked {row['revoked_at']:%Y-%m-%d}"
+    if row["expires_at"] is not None and row["expires_at"] <= datetime.now(UTC):
+        return f"expired {row['expires_at']:%Y-%m-%d}"
+    return "never used" if row["last_used_at"] is None else f"used {row['last_used_at']:%Y-%m-%d %H:%M} UTC"
+
+
+@token_app.command("revoke")
+def token_revoke(number: Annotated[int, typer.Argument(help="Its number in `tcewatch token list`.")]) -> None:
+    """A token is worth nothing from now on."""
+    settings = settings_or_exit()
+    run(settings, changed_token(settings, number, None))
+    typer.echo(f"token {number} is revoked")
+
+
+@token_app.command("rotate")
+def token_rotate(
+    number: Annotated[int, typer.Argument(help="Its number in `tcewatch token list`.")],
+    overlap_hours: Annotated[float, typer.Option(min=0, max=720, help="Hours the old one is still taken.")] = 0,
+) -> None:
+    """Make another secret for a token and print it, this once."""
+    settings = settings_or_exit()
+    typer.echo(run(settings, changed_token(settings, number, int(overlap_hours * 3600))))
+
+
+async def changed_token(settings: Settings, number: int, overlap_s: int | None) -> str | None:
+    """Revokes a token, or rotates it where an overlap is given; answers the new one."""
+    from app.store.database import open_database
+    from app.store.registry import NotThere
+    from app.store.tokens import revoke_token, rotate_token
+
+    now = datetime.now(UTC)
+    async with open_database(settings.database_url, pool_size=1) as database, database.engine.begin() as connection:
+        try:
+            if overlap_s is None:
+                await revoke_token(connection, number, "cli", now)
+                return None
+            return (await rotate_token(connection, number, "cli", now, overlap_s))[1]
+        except NotThere as error:
+            raise fail(f"there is no token {number} that is worth something", WRONG_USE) from error
+
+
+@user_app.command("create")
+def user_create(
+    name: Annotated[str, typer.Argument(help="What the person logs in by: lower case, digits, . _ @ -")],
+    role: Annotated[str, typer.Option(help="admin, supervisor or enterprise.")],
+    scope: Annotated[str, typer.Option(help="A region's code such as 4453, or an enterprise's id.")],
+    full_name: Annotated[str, typer.Option(help="The person's name.")] = "",
+    password_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read the password from a pipe.")] = False,
+) -> None:
+    """Make an account for a person. The password is asked for twice, or read from a pipe; it is never an argument."""
+    settings = settings_or_exit()
+    fields = {"name": name.lower(), "role": role, "scope": scope, "full_name": full_name}
+    run(settings, kept_user(settings, fields | {"password": asked_password(password_stdin)}, new=True))
+    typer.echo(f"{fields['name']} may log in")
+
+
+@user_app.command("password")
+def user_password(
+    name: Annotated[str, typer.Argument(help="The account's name.")],
+    password_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read the password from a pipe.")] = False,
+) -> None:
+    """Set another password. The person is logged out everywhere."""
+    settings = settings_or_exit()
+    run(settings, kept_user(settings, {"name": name.lower(), "password": asked_password(password_stdin)}, new=False))
+    typer.echo(f"{name.lower()} has another password and is logged out everywhere")
+
+
+def asked_password(from_pipe: bool) -> str:
+    if from_pipe:
+        return sys.stdin.readline().rstrip("\r\n")
+    said: str = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
+    return said
+
+
+async def kept_user(settings: Settings, fields: dict[str, Any], *, new: bool) -> None:
+    from app.store.access import ScopeUnknown, TokenRole
+    from app.store.accounts import NAME, change_account, create_account
+    from app.store.database import open_database
+    from app.store.passwords import Hashing, WeakPassword
+    from app.store.registry import AlreadyThere, NotThere
+
+    if NAME.fullmatch(fields["name"]) is None:
+        raise fail(f"{fields['name']!r} is no account's name: lower case, digits, . _ @ -", WRONG_USE)
+    if new and fields["role"] not in list(TokenRole):
+        raise fail(f"--role {fields['role']}: choose from {', '.join(TokenRole)}", WRONG_USE)
+    async with open_database(settings.database_url, pool_size=1) as database, database.engine.begin() as connection:
+        try:
+            if new:
+                await create_account(connection, fields, Hashing(), "cli")
+            else:
+                changes = {"password": fields["password"]}
+                await change_account(connection, fields["name"], changes, Hashing(), "cli")
+        except ScopeUnknown as error:
+            raise fail(f"--scope: {error}", WRONG_USE) from error
+        except (WeakPassword, AlreadyThere, NotThere) as error:
+            raise fail(str(error), WRONG_USE) from error
 
 
 @app.command("import")

@@ -29,6 +29,7 @@ from alerts.sender import MailSender
 from alerts.smtp import WrongServer, server_of
 from app.api.application import create_api
 from app.api.deps import ApiDeps, Health
+from app.api.limits import RateLimits
 from app.api.protocol import StrictProtocol
 from app.rollup.explain import explain
 from app.rollup.worker import RollupWorker
@@ -289,6 +290,7 @@ class Service:
         config = uvicorn.Config(
             self._application(),
             http=StrictProtocol,
+            forwarded_allow_ips=self._settings.trusted_proxies,
             lifespan="off",
             log_config=None,
             access_log=False,
@@ -313,6 +315,7 @@ class Service:
             body_max_bytes=min(self._settings.http_body_max_bytes, API_BODY_MAX_BYTES),
             clock=lambda: datetime.now(UTC),
             clock_skew_max_s=self._settings.clock_skew_max_s,
+            limits=RateLimits(self._settings.rate_limit_per_min),
         )
         api = create_api(deps, only_health=ServiceRole.API not in self._roles)
         if ServiceRole.INGEST not in self._roles:

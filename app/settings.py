@@ -153,6 +153,14 @@ class Settings(BaseSettings):
         description="seconds a gap in a gateway's `seq` may fill by itself before the gateway is asked for it",
     )
 
+    rate_limit_per_min: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
+        default=6000, description="requests a minute one token or session may make of a process; 0 is no limit"
+    )
+    trusted_proxies: str = Field(
+        default="127.0.0.1",
+        description="addresses, with commas between, whose X-Forwarded-For and X-Forwarded-Proto are believed",
+    )
+
     @field_validator("ingest_partition")
     @classmethod
     def partition_is_one(cls, text: str | None) -> str | None:

@@ -7,33 +7,74 @@ the own scope answers exactly like what does not exist, and leaves a line in the
 
 from __future__ import annotations
 
+import hmac
 import re
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Depends, Security
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi import Depends, Request, Security
+from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
 
 from app.api.deps import ApiDeps, Deps
-from app.api.problems import Forbidden, NoToken
+from app.api.problems import CsrfRefused, Forbidden, NoToken, TooMany
 from app.store import lines, registry
 from app.store.access import Caller, TokenRole, caller_of, note_refusal
+from app.store.accounts import Session, session_of
 from app.store.registry import Fields, NotThere, WrongField
 from app.store.scope import ask_as
 
+SESSION_COOKIE = "tcewatch_session"
+CSRF_HEADER = "X-CSRF-Token"
+SAFE = ("GET", "HEAD", "OPTIONS")
 bearer = HTTPBearer(scheme_name="token", description="A token from `tcewatch token create`.", auto_error=False)
+cookie = APIKeyCookie(
+    name=SESSION_COOKIE,
+    scheme_name="session",
+    description=f"Of a log-in; whoever changes something sends `csrf_token` in {CSRF_HEADER} as well.",
+    auto_error=False,
+)
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Security(bearer)]
+SessionSecret = Annotated[str | None, Security(cookie)]
 
 
-async def reader(deps: Deps, credentials: Credentials) -> Caller:
-    """Anybody with a token that is worth something."""
-    if credentials is None:
-        raise NoToken("send a token as Authorization: Bearer …")
-    caller = await caller_of(deps.owner, credentials.credentials, deps.clock())
-    if caller is None:
-        raise NoToken("the token is unknown, expired or revoked")
+async def anyone(request: Request) -> None:
+    """Whoever knows nothing yet: the doors of the log-in. A page of another site is not let in."""
+    if request.headers.get("sec-fetch-site") == "cross-site" and request.method not in SAFE:
+        raise CsrfRefused("a page of another site asked for this")
+
+
+async def reader(request: Request, deps: Deps, credentials: Credentials, secret: SessionSecret) -> Caller:
+    """Anybody with a token that is worth something, or who has logged in. The token goes before the cookie."""
+    if credentials is not None:
+        caller = await caller_of(deps.owner, credentials.credentials, deps.clock())
+        if caller is None:
+            raise NoToken("the token is unknown, expired or revoked")
+    elif secret is not None:
+        caller = (await logged_in(request, deps, secret)).caller
+    else:
+        raise NoToken("send a token as Authorization: Bearer …, or log in")
+    _count(request, deps, caller)
     ask_as(caller.asks_as)
     return caller
+
+
+async def logged_in(request: Request, deps: ApiDeps, secret: str) -> Session:
+    """The session of a cookie. Raises NoToken, and CsrfRefused where the cookie alone would change something."""
+    session = await session_of(deps.owner, secret, deps.clock())
+    if session is None:
+        raise NoToken("the session is over; log in again")
+    sent = request.headers.get(CSRF_HEADER, "")
+    if request.method not in SAFE and not hmac.compare_digest(sent.encode(), session.csrf.encode()):
+        raise CsrfRefused(f"send the session's csrf_token in {CSRF_HEADER}")
+    request.state.session = session
+    return session
+
+
+def _count(request: Request, deps: ApiDeps, caller: Caller) -> None:
+    allowance = deps.limits.take(caller.key, deps.clock().timestamp())
+    request.state.allowance = allowance
+    if allowance is not None and allowance.exceeded:
+        raise TooMany(allowance.quota, allowance.resets_s)
 
 
 Reader = Annotated[Caller, Depends(reader)]
@@ -65,7 +106,7 @@ async def reporting(caller: Reader) -> Caller:
 
 
 Reporting = Annotated[Caller, Depends(reporting)]
-RULES = (reader, writer, supervising, reporting)
+RULES = (reader, writer, supervising, reporting, anyone)
 
 
 LINE_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
@@ -154,6 +195,17 @@ async def require_region(deps: ApiDeps, caller: Caller, code: str) -> None:
         await visible_region(deps, caller, code)
     except NotThere as error:
         raise WrongField("region", f"there is no region {code!r}") from error
+
+
+async def require_within(deps: ApiDeps, caller: Caller, role: str, scope: str) -> None:
+    """A role and scope an admin hands on: never more than the own. Raises WrongField, as for an unknown one."""
+    try:
+        if role == TokenRole.ENTERPRISE:
+            await visible_enterprise(deps, caller, scope)
+        else:
+            await visible_region(deps, caller, scope)
+    except NotThere as error:
+        raise WrongField("scope", f"there is no {error.kind} {scope!r}") from error
 
 
 async def hidden(deps: ApiDeps, caller: Caller, kind: str, key: str) -> NotThere:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -15,6 +16,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api import (
+    account_routes,
     budget_routes,
     energy_routes,
     explain_routes,
@@ -29,6 +31,7 @@ from app.api import (
 )
 from app.api.answers import CSV_TYPE, XLSX_TYPE
 from app.api.deps import ApiDeps
+from app.api.limits import Allowance
 from app.api.schemas import ProblemOut
 from app.store.scope import NOTHING, ask_as
 from ingest.http import OPENAPI_PATH, PATH, Hearing
@@ -43,6 +46,7 @@ DESCRIPTION = (
     "by the Accept header or `format`."
 )
 ROUTERS = (
+    account_routes.router,
     registry_routes.router,
     energy_routes.router,
     explain_routes.router,
@@ -87,7 +91,7 @@ class Frame:
         request = Request(scope, receive)
         request.state.request_id = str(uuid.uuid4())
         ask_as(NOTHING)  # a request that waited behind another on one connection inherits that one's context
-        framed = partial(_send_framed, send, request.state.request_id)
+        framed = partial(_send_framed, send, request)
         refusal = self._refusal(request)
         if refusal is None:
             await self._app(scope, receive, framed)
@@ -108,13 +112,24 @@ class Frame:
         return None
 
 
-async def _send_framed(send: Send, request_id: str, message: Message) -> None:
+async def _send_framed(send: Send, request: Request, message: Message) -> None:
     if message["type"] == "http.response.start":
         headers = MutableHeaders(scope=message)
-        headers["X-Request-Id"] = request_id
+        headers["X-Request-Id"] = request.state.request_id
+        headers.update(_allowance(request, message["status"]))
         headers.setdefault("Cache-Control", "no-store")
         headers["X-Content-Type-Options"] = "nosniff"
     await send(message)
+
+
+def _allowance(request: Request, status: int) -> Mapping[str, str]:
+    """What the caller may still ask in this minute. Whoever hears that nothing is new has asked nothing."""
+    allowance: Allowance | None = getattr(request.state, "allowance", None)
+    if allowance is None:
+        return {}
+    if status == 304:
+        request.app.state.deps.limits.give_back(allowance.key)
+    return allowance.headers()
 
 
 def _fits(request: Request, body_max_bytes: int) -> bool:

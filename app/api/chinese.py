@@ -36,7 +36,16 @@ NOUNS: Mapping[str, str] = {
 }
 SENTENCES: Mapping[str, str] = {
     # who asks
-    "send a token as Authorization: Bearer …": "请以 Authorization: Bearer … 发送令牌",
+    "send a token as Authorization: Bearer …, or log in": "请以 Authorization: Bearer … 发送令牌，或登录",
+    "the session is over; log in again": "会话已结束；请重新登录",
+    "send the session's csrf_token in {}": "请在 {} 中发送会话的 csrf_token",
+    "a page of another site asked for this": "请求来自其他网站的页面",
+    "this is for people who logged in; a token is revoked instead": "仅适用于已登录人员；令牌请改用吊销",
+    "{} requests a minute are answered; go on in {} s": "每分钟最多 {} 次请求；请在 {} 秒后继续",
+    "too many wrong tries; the next one is heard in {} s": "错误次数过多；请在 {} 秒后再试",
+    "a password has {} to {} characters": "密码须有 {} 至 {} 个字符",
+    "the password is little more than the account's name": "密码与账户名过于相近",
+    "the password repeats a few characters": "密码重复使用了少数字符",
     "the token is unknown, expired or revoked": "令牌不存在、已过期或已吊销",
     "the role {} may only read; registry changes need an admin token": "角色 {} 只能读取；修改须用管理员令牌",
     "the role {} may only read; this needs a supervisor's or an admin's token": (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Protocol
 
@@ -11,8 +11,10 @@ import asyncpg
 from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry
 
+from app.api.limits import RateLimits
 from app.store.database import Database
 from app.store.energy import Explanation
+from app.store.passwords import Hashing
 from app.store.rejections import Replayer
 from energy.interval import Level, SiteCalendar
 from energy.tce import Basis
@@ -84,6 +86,8 @@ class ApiDeps:
     body_max_bytes: int
     clock: Callable[[], datetime]
     clock_skew_max_s: float = 120.0
+    limits: RateLimits = field(default_factory=lambda: RateLimits(0))
+    hashing: Hashing = field(default_factory=Hashing)
 
     def now_us(self) -> int:
         return int(self.clock().timestamp() * 1_000_000)

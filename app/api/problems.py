@@ -20,6 +20,7 @@ from starlette.responses import JSONResponse, Response
 
 from app.api.chinese import fault_in_chinese, in_chinese
 from app.store.access import ScopeUnknown
+from app.store.accounts import LoginLocked, LoginRefused
 from app.store.budgets import AlreadyDecided, Overtaken
 from app.store.co2_sets import DatasetUnknown
 from app.store.coefficients import FactorsOverlap
@@ -27,6 +28,7 @@ from app.store.credit_code import WrongCreditCode
 from app.store.energy import EnterpriseUnknown, TooManyBuckets
 from app.store.levels import LevelsOverlap
 from app.store.lines import CountedTwice, MonthInFuture, SharesExceedOne
+from app.store.passwords import WeakPassword
 from app.store.records import (
     DecisionDoesNotFit,
     ExchangeBeforeLastExchange,
@@ -54,6 +56,18 @@ class NoToken(Exception):
     """No token, or one that is worth nothing."""
 
 
+class CsrfRefused(Exception):
+    """A cookie alone asks for a change: it may be another site's page that sends it."""
+
+
+class TooMany(Exception):
+    """The caller has asked enough for this minute. Attribute: wait_s."""
+
+    def __init__(self, quota: int, wait_s: int) -> None:
+        self.wait_s = wait_s
+        super().__init__(f"{quota} requests a minute are answered; go on in {wait_s} s")
+
+
 class Forbidden(Exception):
     """The token may see this and may not change it."""
 
@@ -73,6 +87,11 @@ class BadQuery(ValueError):
 PROBLEMS: Mapping[type[Exception], tuple[int, str, str, str]] = {
     NoToken: (401, "token-invalid", "No valid token", "令牌无效"),
     Forbidden: (403, "read-only", "This token may only read", "该令牌只能读取"),
+    LoginRefused: (401, "login-refused", "Name or password is wrong", "账户名或密码有误"),
+    CsrfRefused: (403, "csrf-refused", "The session's own token is missing", "缺少会话的防伪令牌"),
+    LoginLocked: (429, "login-locked", "Too many wrong tries", "尝试次数过多"),
+    TooMany: (429, "rate-limited", "Too many requests", "请求过多"),
+    WeakPassword: (422, "weak-password", "This password will not do", "密码不合要求"),
     NotThere: (404, "not-found", "Not found", "未找到"),
     EnterpriseUnknown: (404, "not-found", "Not found", "未找到"),
     AlreadyThere: (409, "exists-already", "It exists already", "已存在"),
@@ -203,15 +222,15 @@ def install(app: FastAPI) -> None:
 
 async def _known(request: Request, error: Exception) -> Response:
     status, code, title, title_zh = next(PROBLEMS[kind] for kind in type(error).__mro__ if kind in PROBLEMS)
-    headers = {"WWW-Authenticate": 'Bearer realm="tcewatch"'} if status == 401 else None
-    if status == 503:
-        headers = {"Retry-After": "5"}
+    headers = {"WWW-Authenticate": 'Bearer realm="tcewatch"'} if status == 401 else {}
+    if status in (429, 503):
+        headers["Retry-After"] = str(getattr(error, "wait_s", 5))
     title = title_zh if wants_chinese(request) else title
     errors = [_pointed(error, code, wants_chinese(request))] if isinstance(error, AT_ONE_FIELD) else None
     return problem(request, status, code, title, str(error) or title, errors=errors, headers=headers)
 
 
-AT_ONE_FIELD = (WrongField, WrongBudget, WrongCreditCode, UnitMismatch, NameReserved)
+AT_ONE_FIELD = (WrongField, WrongBudget, WrongCreditCode, UnitMismatch, NameReserved, WeakPassword)
 
 
 def _pointed(error: Exception, code: str, chinese: bool) -> Mapping[str, Any]:
@@ -221,6 +240,8 @@ def _pointed(error: Exception, code: str, chinese: bool) -> Mapping[str, Any]:
             field, why = error.field, error.why
         case WrongCreditCode():
             field, why = "id", error.why
+        case WeakPassword():
+            field, why = "password", str(error)
         case NameReserved():
             field, why = "id", str(error)
         case _:

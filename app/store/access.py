@@ -37,14 +37,25 @@ class ScopeUnknown(LookupError):
         super().__init__(f"scope {scope!r} is unknown; for the role {role} it is {wanted}")
 
 
+class CallerKind(StrEnum):
+    """How a caller was recognised."""
+
+    TOKEN = "token"  # noqa: S105  # the word, not a secret
+    USER = "user"
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks: a token's role and scope. Regions are nested by code: 4453 contains 445302."""
+    """Who asks: role and scope of a token, or of a person who logged in. Regions are nested: 4453 contains 445302.
+
+    `token_id` is the number of the token or, for a person, of the account.
+    """
 
     token_id: int
     name: str
     role: TokenRole
     scope: str
+    kind: CallerKind = CallerKind.TOKEN
 
     @property
     def may_write(self) -> bool:
@@ -56,7 +67,12 @@ class Caller:
 
     @property
     def actor(self) -> str:
-        return f"token:{self.token_id}:{self.name}"
+        return f"{self.kind}:{self.token_id}:{self.name}"
+
+    @property
+    def key(self) -> str:
+        """What tells callers apart, whatever they are called."""
+        return f"{self.kind}:{self.token_id}"
 
     @property
     def asks_as(self) -> Scope:
@@ -77,30 +93,48 @@ class Caller:
 
 def digest(secret: str) -> bytes:
     """What is stored of a token or a gateway's secret. Both are long and random, so a plain hash keeps them."""
-    return hashlib.sha256(secret.encode()).digest()
+    return hashlib.sha256(secret.encode(errors="surrogateescape")).digest()
+
+
+async def require_scope(connection: AsyncConnection, role: str, scope: str) -> TokenRole:
+    """Raises ScopeUnknown, or ValueError for an unknown role."""
+    wanted = TokenRole(role)
+    table = enterprise.c.id if wanted is TokenRole.ENTERPRISE else region.c.code
+    if await connection.scalar(select(table).where(table == scope)) is None:
+        raise ScopeUnknown(role, scope)
+    return wanted
 
 
 async def create_token(
     database: Database, *, role: str, scope: str, name: str, expires_at: datetime | None = None
 ) -> str:
     """A new token; this is the only time it is seen. Raises ScopeUnknown, or ValueError for an unknown role."""
-    wanted = TokenRole(role)
-    token = TOKEN_PREFIX + secrets.token_urlsafe(32)
     async with database.engine.begin() as connection:
-        table = enterprise.c.id if wanted is TokenRole.ENTERPRISE else region.c.code
-        if await connection.scalar(select(table).where(table == scope)) is None:
-            raise ScopeUnknown(role, scope)
-        values = {"name": name, "role": wanted.value, "scope": scope, "expires_at": expires_at}
-        made = insert(api_token).values(token_sha256=digest(token), **values).returning(api_token.c.token_id)
-        number = await connection.scalar(made)
-        shown = {key: str(value) for key, value in values.items() if value is not None}
-        await write_audit(connection, "cli", "token.create", "token", str(number), after=shown)
+        fields = {"name": name, "role": role, "scope": scope, "expires_at": expires_at}
+        _, token = await enter_token(connection, fields, "cli")
     return token
+
+
+async def enter_token(connection: AsyncConnection, fields: Mapping[str, Any], actor: str) -> tuple[int, str]:
+    """A new token's number and the token itself, which is seen only here. Raises ScopeUnknown, ValueError."""
+    await require_scope(connection, fields["role"], fields["scope"])
+    token = TOKEN_PREFIX + secrets.token_urlsafe(32)
+    made = insert(api_token).values(token_sha256=digest(token), **fields).returning(api_token.c.token_id)
+    number: int = (await connection.execute(made)).scalar_one()
+    shown = {key: str(value) for key, value in fields.items() if value is not None}
+    await write_audit(connection, actor, "token.create", "token", str(number), after=shown, place=place_of(fields))
+    return number, token
+
+
+def place_of(fields: Mapping[str, Any]) -> dict[str, str]:
+    """Where a token or an account belongs in the trail, by its role and scope."""
+    return {"enterprise" if fields["role"] == TokenRole.ENTERPRISE else "region": fields["scope"]}
 
 
 CALLER = """
 SELECT token_id, name, role, scope, last_used_at FROM api_token
-WHERE token_sha256 = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)
+WHERE (token_sha256 = $1 OR previous_sha256 = $1 AND previous_until > $2)
+  AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)
 """
 USED = "UPDATE api_token SET last_used_at = $2 WHERE token_id = $1"
 USE_NOTED_EVERY_S = 60
@@ -126,11 +160,15 @@ async def write_audit(
     outcome: str = "done",
     before: Mapping[str, Any] | None = None,
     after: Mapping[str, Any] | None = None,
+    place: Mapping[str, str] | None = None,
 ) -> None:
-    """One line of the trail, in the transaction of what it tells of."""
+    """One line of the trail, in the transaction of what it tells of.
+
+    `place` says which enterprise or region (and `actor_region`) it belongs to where the object's key does not.
+    """
     values = {"actor": actor, "action": action, "object_kind": kind, "object_id": number, "outcome": outcome}
     # Inline: who may add a line need not be one who may read it back.
-    await connection.execute(insert(audit).inline().values(**values, before=before, after=after))
+    await connection.execute(insert(audit).inline().values(**values, before=before, after=after, **(place or {})))
 
 
 async def note_refusal(database: Database, caller: Caller, action: str, kind: str, number: str) -> None:

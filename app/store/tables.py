@@ -475,6 +475,68 @@ api_token = Table(
     moment("expires_at", null=True),
     moment("last_used_at", null=True),
     moment("revoked_at", null=True),
+    Column("previous_sha256", LargeBinary, unique=True),
+    moment("previous_until", null=True),
+    moment("rotated_at", null=True),
+)
+
+account = Table(
+    "account",
+    metadata,
+    Column("account_id", Integer, Identity(always=True), primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("full_name", Text, nullable=False, server_default=text("''::text")),
+    required("role", Text),
+    required("scope", Text),
+    Column("password_hash", Text),
+    Column("active", Boolean, nullable=False, server_default=text("true")),
+    moment("created_at", now=True),
+    moment("updated_at", now=True),
+    moment("password_set_at", null=True),
+    moment("last_login_at", null=True),
+)
+
+login_session = Table(
+    "login_session",
+    metadata,
+    Column("session_id", BigInteger, Identity(always=True), primary_key=True),
+    Column("session_sha256", LargeBinary, nullable=False, unique=True),
+    Column("account_id", Integer, ForeignKey("account.account_id", ondelete="CASCADE"), nullable=False),
+    moment("created_at"),
+    moment("seen_at"),
+    moment("expires_at"),
+    required("address", Text),
+    required("agent", Text),
+    Index("login_session_account", "account_id"),
+)
+
+login_attempt = Table(
+    "login_attempt",
+    metadata,
+    Column("key", Text, primary_key=True),
+    required("failures", Integer),
+    moment("last_at"),
+)
+
+oidc_login = Table(
+    "oidc_login",
+    metadata,
+    Column("state_sha256", LargeBinary, primary_key=True),
+    required("nonce", Text),
+    required("verifier", Text),
+    moment("created_at"),
+)
+
+idempotent_answer = Table(
+    "idempotent_answer",
+    metadata,
+    Column("caller", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    required("request_sha256", LargeBinary),
+    moment("started_at"),
+    Column("status", Integer),
+    Column("headers", JSONB(none_as_null=True)),
+    Column("body", LargeBinary),
 )
 
 audit = Table(

@@ -19,7 +19,7 @@ from app.api.deps import ApiDeps, Health
 from app.rollup.explain import explain
 from app.rollup.worker import RollupWorker
 from app.store import registry
-from app.store.access import create_token
+from app.store.access import create_token, digest
 from app.store.database import Database, open_database
 from app.store.entries import EnterpriseIn, GatewayIn, MeterIn, values_of
 from app.store.ingest_registry import StoredRegistry
@@ -33,7 +33,8 @@ OWN, FOREIGN, MISSING = "91445300MA4UXXXX0J", "91445303MA4UQ7KJ3D", "91445302MA4
 OWN_REGION, FOREIGN_REGION, CITY, MISSING_REGION = "445302", "445303", "4453", "445399"
 NOW = datetime(2026, 11, 24, 1, 0, tzinfo=UTC)
 EMPTY = """
-TRUNCATE reading, reading_revision, held_reading, touched, meter_exchange, meter_multiplier, reading_decision,
+TRUNCATE account, login_session, login_attempt, idempotent_answer,
+    reading, reading_revision, held_reading, touched, meter_exchange, meter_multiplier, reading_decision,
     reading_deletion, deleted_reading, rejected_message, rejected_reading, api_token, audit,
     meter_hour, meter_day, meter_month, meter_year,
     enterprise_hour, enterprise_day, enterprise_month, enterprise_year,
@@ -65,6 +66,13 @@ VALUES (:enterprise, 'equal', '2026-05-01', 'feedstock', 1, 'contract 7', 'test'
 A_LINE = """
 INSERT INTO line (line_id, enterprise, code, name, product, capacity_per_year, unit)
 OVERRIDING SYSTEM VALUE VALUES (:number, :enterprise, 'S1', 'stands', 'cement', 1, 't')
+"""
+SOMEBODY = """
+WITH token AS (
+    INSERT INTO api_token (token_id, name, role, scope, token_sha256)
+    OVERRIDING SYSTEM VALUE
+    VALUES (:number, 'kept', 'enterprise', :enterprise, sha256(convert_to(:enterprise, 'UTF8'))))
+INSERT INTO account (name, role, scope) VALUES (:name, 'enterprise', :enterprise)
 """
 
 
@@ -173,6 +181,8 @@ async def an_api(database_url: str) -> AsyncIterator[Api]:
             api = Api(app, client, database, guarded, accounts, healthy)
             for role, scope in (("admin", CITY), ("supervisor", OWN_REGION), ("enterprise", OWN)):
                 api.tokens[role] = await create_token(database, role=role, scope=scope, name=f"the {role}")
+            await database.pool.execute("UPDATE gateway SET secret_sha256 = $1 WHERE id = 'gw-own'", digest("gw_own"))
+            api.tokens["gateway"] = "gw_own"
             yield api
         await replayer.close()
 
@@ -197,6 +207,8 @@ async def two_enterprises(database: Database) -> None:
                 await connection.execute(text(statement), {"number": number, "enterprise": key})
             for statement in (A_BUDGET, AN_EXCLUSION):
                 await connection.execute(text(statement), {"enterprise": key})
+            person = "person.own" if key == OWN else "person.foreign"
+            await connection.execute(text(SOMEBODY), {"number": number, "enterprise": key, "name": person})
 
 
 def a_meter(**changes: Any) -> dict[str, Any]:

@@ -22,6 +22,8 @@ KEYS = {
     "code": "E001",
     "gateway": "gw-own",
     "factor": "tce-900001",
+    "token": "900001",
+    "user": "person.own",
     "line": "900001",
     "level": "1",
 }
