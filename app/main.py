@@ -29,6 +29,8 @@ from alerts.sender import MailSender
 from alerts.smtp import WrongServer, server_of
 from app.api.application import create_api
 from app.api.deps import ApiDeps, Health
+from app.api.feed import EventFeed
+from app.api.job_worker import JobWorker
 from app.api.limits import RateLimits
 from app.api.protocol import StrictProtocol
 from app.rollup.explain import explain
@@ -46,6 +48,7 @@ from app.store.outlooks import StoredPositions
 from app.store.readings import ReadingLedger
 from app.store.rejections import Replayer
 from app.store.scope import open_guarded
+from app.webhooks.sender import WebhookSender
 from energy.interval import SiteCalendar
 from ingest.accounts import BrokerAccounts
 from ingest.fleet import FleetWatch
@@ -190,6 +193,8 @@ class Service:
         self._own_topics = (
             None if self._link is None or partition is None else OwnTopics(self._link, self._view, partition)
         )
+        self._feed = EventFeed(settings.database_url, database)
+        self._deps = self._api_deps()
 
     async def run(self, listener: socket.socket, stop: asyncio.Event) -> None:
         """Until the stop event is set or a part fails."""
@@ -234,6 +239,11 @@ class Service:
             parts["alerts"] = self._alert_engine().run(stop)
             if self._settings.smtp_url is not None:
                 parts["mail"] = self._mail_sender(self._settings.smtp_url).run(stop)
+            parts["jobs"] = JobWorker(create_api(self._deps), self._database, self._deps.clock).run(stop)
+            private = self._settings.webhook_private
+            parts["webhooks"] = WebhookSender(self._database, self._deps.clock, private_allowed=private).run(stop)
+        if ServiceRole.API in self._roles:
+            parts["live events"] = self._feed.run(stop)
         return parts
 
     def _alert_engine(self) -> AlertEngine:
@@ -299,11 +309,12 @@ class Service:
         )
         host, port = listener.getsockname()[:2]
         log.info("listening", extra={"address": f"http://{host}:{port}", "roles": sorted(self._roles)})
-        await uvicorn.Server(config).serve(sockets=[listener])
+        server = uvicorn.Server(config)
+        self._feed.closing = lambda: server.should_exit
+        await server.serve(sockets=[listener])
 
-    def _application(self) -> Any:
-        """The API with the readings door ahead of it: a gateway's message never meets the router."""
-        deps = ApiDeps(
+    def _api_deps(self) -> ApiDeps:
+        return ApiDeps(
             database=self._guarded,
             owner=self._database,
             calendar=self._calendar,
@@ -316,8 +327,13 @@ class Service:
             clock=lambda: datetime.now(UTC),
             clock_skew_max_s=self._settings.clock_skew_max_s,
             limits=RateLimits(self._settings.rate_limit_per_min),
+            feed=self._feed,
+            webhooks_private=self._settings.webhook_private,
         )
-        api = create_api(deps, only_health=ServiceRole.API not in self._roles)
+
+    def _application(self) -> Any:
+        """The API with the readings door ahead of it: a gateway's message never meets the router."""
+        api = create_api(self._deps, only_health=ServiceRole.API not in self._roles)
         if ServiceRole.INGEST not in self._roles:
             return api
         door = ReadingsEndpoint(

@@ -152,6 +152,10 @@ class Settings(BaseSettings):
         default=30,
         description="seconds a gap in a gateway's `seq` may fill by itself before the gateway is asked for it",
     )
+    webhook_private: bool = Field(
+        default=False,
+        description="true lets webhooks go to addresses that are not public and without TLS, for receivers inside",
+    )
 
     rate_limit_per_min: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
         default=6000, description="requests a minute one token or session may make of a process; 0 is no limit"

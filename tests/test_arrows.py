@@ -21,13 +21,16 @@ ARROWS: dict[str, frozenset[str]] = {
     "alerts": frozenset({"energy"}),
     "app.store": frozenset({"energy", "ingest", "alerts", "migrations"}),
     "app.rollup": frozenset({"energy", "app.store"}),
-    "app.api": frozenset({"energy", "ingest", "alerts", "app.store"}),
+    "app.api": frozenset({"energy", "ingest", "alerts", "app.store", "app.webhooks"}),
+    "app.webhooks": frozenset({"app.store"}),
     "app.stack": frozenset(),
     "app.settings": frozenset({"ingest"}),
     "app.logs": frozenset({"app.settings"}),
     "app.importing": frozenset({"energy", "ingest", "app.store", "app.settings"}),
     "app.doctor": frozenset({"ingest", "app.settings", "app.store", "app.stack"}),
-    "app.main": frozenset({"energy", "ingest", "alerts", "app.settings", "app.store", "app.rollup", "app.api"}),
+    "app.main": frozenset(
+        {"energy", "ingest", "alerts", "app.settings", "app.store", "app.rollup", "app.api", "app.webhooks"}
+    ),
     "app.demo": frozenset({"simulators", "energy", "app.settings", "app.store", "app.stack", "app.main"}),
     "app.alert_cli": frozenset({"alerts", "energy", "app.settings", "app.store", "app.main"}),
     "app.cli": frozenset(

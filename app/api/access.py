@@ -15,10 +15,11 @@ from typing import Annotated
 from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
 
+from app.api.answers import sink_of
 from app.api.deps import ApiDeps, Deps
 from app.api.problems import CsrfRefused, Forbidden, NoToken, TooMany
 from app.store import lines, registry
-from app.store.access import Caller, TokenRole, caller_of, note_refusal
+from app.store.access import Caller, TokenRole, caller_by_number, caller_of, note_refusal
 from app.store.accounts import Session, session_of
 from app.store.registry import Fields, NotThere, WrongField
 from app.store.scope import ask_as
@@ -37,6 +38,10 @@ Credentials = Annotated[HTTPAuthorizationCredentials | None, Security(bearer)]
 SessionSecret = Annotated[str | None, Security(cookie)]
 
 
+ON_BEHALF = "tcewatch.on-behalf"
+"""Where a request from inside names for whom it is made (`Caller.number`); nobody outside can say it."""
+
+
 async def anyone(request: Request) -> None:
     """Whoever knows nothing yet: the doors of the log-in. A page of another site is not let in."""
     if request.headers.get("sec-fetch-site") == "cross-site" and request.method not in SAFE:
@@ -45,6 +50,13 @@ async def anyone(request: Request) -> None:
 
 async def reader(request: Request, deps: Deps, credentials: Credentials, secret: SessionSecret) -> Caller:
     """Anybody with a token that is worth something, or who has logged in. The token goes before the cookie."""
+    number = request.scope.get(ON_BEHALF)
+    if number is not None:
+        caller = await caller_by_number(deps.owner, number, deps.clock())
+        if caller is None:
+            raise NoToken("the token is unknown, expired or revoked")
+        ask_as(caller.asks_as)
+        return caller
     if credentials is not None:
         caller = await caller_of(deps.owner, credentials.credentials, deps.clock())
         if caller is None:
@@ -55,6 +67,7 @@ async def reader(request: Request, deps: Deps, credentials: Credentials, secret:
         raise NoToken("send a token as Authorization: Bearer …, or log in")
     _count(request, deps, caller)
     ask_as(caller.asks_as)
+    request.state.caller = caller
     return caller
 
 
@@ -71,10 +84,23 @@ async def logged_in(request: Request, deps: ApiDeps, secret: str) -> Session:
 
 
 def _count(request: Request, deps: ApiDeps, caller: Caller) -> None:
+    """Takes one from what the caller may ask in a minute. The later pieces of one table are no new questions."""
+    sink = sink_of(request)
+    if sink is not None and not sink.first:
+        return
     allowance = deps.limits.take(caller.key, deps.clock().timestamp())
     request.state.allowance = allowance
     if allowance is not None and allowance.exceeded:
         raise TooMany(allowance.quota, allowance.resets_s)
+
+
+async def still_valid(request: Request, deps: ApiDeps, caller: Caller) -> bool:
+    """Whether who was let in would be let in again, with the same rights."""
+    session: Session | None = getattr(request.state, "session", None)
+    if session is not None:
+        again = await session_of(deps.owner, session.secret, deps.clock())
+        return again is not None and again.caller == caller
+    return await caller_by_number(deps.owner, caller.number, deps.clock()) == caller
 
 
 Reader = Annotated[Caller, Depends(reader)]

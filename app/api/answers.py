@@ -1,22 +1,19 @@
-"""How answers look: exact decimals in JSON, cursors, ETags, and the same table as CSV or XLSX."""
+"""How answers look: exact decimals in JSON, cursors, and what a cell of a table holds."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-import csv
-import hashlib
-import io
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import msgspec
-import xlsxwriter
 from fastapi import Query, Request
 from pydantic import BaseModel
 from starlette.responses import Response
@@ -26,6 +23,9 @@ from app.api.problems import BadCursor, BadQuery
 _encoder = msgspec.json.Encoder(decimal_format="number")
 CSV_TYPE = "text/csv"
 XLSX_TYPE = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+PARQUET_TYPE = "application/vnd.apache.parquet"
+SINK = "tcewatch.sink"
+"""Where a request from inside says that it wants rows and no answer; nobody outside can say it."""
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """Full-width signs too: spreadsheets of East Asia take them for the plain ones."""
 XLSX_CELL_MAX = 32_767
@@ -42,9 +42,69 @@ class Format(StrEnum):
     JSON = "json"
     CSV = "csv"
     XLSX = "xlsx"
+    PARQUET = "parquet"
 
 
 AskedFormat = Annotated[Format | None, Query(alias="format", description="Instead of the Accept header.")]
+Columns = Mapping[str, str]
+"""The columns of a table in order, each with what it holds: text, number, integer, flag, time or date."""
+
+
+@dataclass(slots=True)
+class Sink:
+    """Takes one piece of a table from its route, for `app.api.exports`.
+
+    `resume`: where a series goes on; a list reads its cursor from the query. `first`: whether it is the first piece.
+    `following`: where the next piece begins.
+    """
+
+    resume: str | None = None
+    first: bool = True
+    rows: Sequence[Mapping[str, Any]] = ()
+    columns: Columns = field(default_factory=dict)
+    name: str = ""
+    following: str | None = None
+    filled: bool = False
+
+    def take(
+        self, rows: Sequence[Mapping[str, Any]], columns: Columns, name: str, following: str | None = None
+    ) -> Response:
+        """Keeps the rows; what the route answers then is read by nobody."""
+        self.rows, self.columns, self.name, self.following = rows, columns, name, following
+        self.filled = True
+        return Response(status_code=204)
+
+
+def sink_of(request: Request) -> Sink | None:
+    """Whether rows are wanted and no answer."""
+    found: Sink | None = request.scope.get(SINK)
+    return found
+
+
+def columns_of(model: type[BaseModel]) -> Columns:
+    """A table's columns are the fields of what a list answers."""
+    return {name: _holds(field.annotation, field.json_schema_extra) for name, field in model.model_fields.items()}
+
+
+def columns_found(rows: Sequence[Mapping[str, Any]]) -> Columns:
+    """The columns of rows that no model describes: all that occur, numbers where nothing else stands in one."""
+    columns: dict[str, str] = {}
+    for row in rows:
+        for name, value in row.items():
+            kind = "number" if isinstance(value, int | float | Decimal) and not isinstance(value, bool) else "text"
+            columns[name] = kind if value is not None and columns.get(name) != "text" else columns.get(name, "number")
+    return columns
+
+
+def _holds(annotation: Any, extra: Any) -> str:
+    kinds = {kind for kind in get_args(annotation) or (annotation,) if kind is not type(None)}
+    if isinstance(extra, dict) and extra.get("type") == "number":
+        return "number"
+    if len(kinds) != 1:
+        return "text"
+    (kind,) = kinds
+    known = {bool: "flag", int: "integer", float: "number", Decimal: "number", datetime: "time", date: "date"}
+    return known.get(kind, "text")
 
 
 def json_answer(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -105,7 +165,12 @@ def format_of(request: Request, asked: Format | None) -> Format:
     if asked is not None:
         return asked
     accepted = [part.split(";")[0].strip() for part in request.headers.get("accept", "").split(",")]
-    ours = {CSV_TYPE: Format.CSV, XLSX_TYPE: Format.XLSX, "application/json": Format.JSON}
+    ours = {
+        CSV_TYPE: Format.CSV,
+        XLSX_TYPE: Format.XLSX,
+        PARQUET_TYPE: Format.PARQUET,
+        "application/json": Format.JSON,
+    }
     return next((ours[kind] for kind in accepted if kind in ours), Format.JSON)
 
 
@@ -117,36 +182,15 @@ def listed(
     name: str,
     model: type[BaseModel],
 ) -> Response:
-    """A list in the wished format. A table carries its cursor in the Link header, JSON in `next` as well.
-
-    The columns of a table are the fields of `model`, so that an empty one has them too.
-    """
+    """A list as JSON, with its next page in the Link header too. Other forms of it are made by `app.api.exports`."""
     cursor = cursor_of(following)
+    sink = sink_of(request)
+    if sink is not None:
+        return sink.take(items, columns_of(model), name, cursor)
     headers = {}
     if cursor is not None:
         headers["Link"] = f'<{request.url.include_query_params(cursor=cursor)}>; rel="next"'
-    chosen = format_of(request, asked)
-    if chosen is Format.JSON:
-        return json_answer({"items": items, "next": cursor}, headers=headers)
-    return table(items, list(model.model_fields), chosen, name, headers)
-
-
-def table(
-    rows: Sequence[Mapping[str, Any]],
-    columns: Sequence[str],
-    chosen: Format,
-    name: str,
-    headers: Mapping[str, str],
-) -> Response:
-    """Rows as CSV (with a byte-order mark, or Excel misreads Chinese) or as XLSX."""
-    lines = ([cell(row.get(column)) for column in columns] for row in rows)
-    body, kind = (
-        (_csv(columns, lines), f"{CSV_TYPE}; charset=utf-8")
-        if chosen is Format.CSV
-        else (_xlsx(columns, lines), XLSX_TYPE)
-    )
-    disposition = {"Content-Disposition": f'attachment; filename="{name}.{chosen.value}"'}
-    return Response(body, 200, {**headers, **disposition}, kind)
+    return json_answer({"items": items, "next": cursor}, headers=headers)
 
 
 def cell(value: Any) -> Any:
@@ -159,38 +203,8 @@ def cell(value: Any) -> Any:
     return "'" + text if text.startswith(FORMULA_STARTS) else text
 
 
-def _csv(columns: Sequence[str], lines: Iterable[Sequence[Any]]) -> bytes:
-    out = io.StringIO(newline="")
-    writer = csv.writer(out)
-    writer.writerow(columns)
-    writer.writerows(lines)
-    return out.getvalue().encode("utf-8-sig")
-
-
-def _xlsx(columns: Sequence[str], lines: Iterable[Sequence[Any]]) -> bytes:
-    out = io.BytesIO()
-    settings = {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
-    with xlsxwriter.Workbook(out, settings) as book:
-        sheet = book.add_worksheet()
-        sheet.write_row(0, 0, columns)
-        for number_of, line in enumerate(lines, start=1):
-            sheet.write_row(number_of, 0, [_xlsx_cell(value) for value in line])
-    return out.getvalue()
-
-
-def _xlsx_cell(value: Any) -> Any:
+def xlsx_cell(value: Any) -> Any:
     """Raises BadQuery for a text that does not fit, so that nothing is lost silently."""
     if isinstance(value, str) and len(value) > XLSX_CELL_MAX:
         raise BadQuery("format", f"a cell of XLSX holds {XLSX_CELL_MAX} characters, one here {len(value)}; ask for csv")
     return float(value) if isinstance(value, Decimal) else value
-
-
-def etag(*facts: object) -> str:
-    """A weak tag: the same facts, the same figures."""
-    return f'W/"{hashlib.sha256(repr(facts).encode()).hexdigest()[:32]}"'
-
-
-def unchanged(request: Request, tag: str) -> bool:
-    """Whether the caller has this answer already."""
-    held = [part.strip() for part in request.headers.get("if-none-match", "").split(",")]
-    return tag in held or "*" in held

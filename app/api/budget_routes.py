@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from app.api.access import Reader, Supervising, sight, visible_enterprise
-from app.api.answers import AskedFormat, Cursor, Format, Limit, format_of, json_answer, key_of, listed, number, table
+from app.api.answers import AskedFormat, Cursor, Limit, columns_of, json_answer, key_of, listed, number, sink_of
 from app.api.deps import ApiDeps, Deps
 from app.api.parameters import bound_us, known_parameters
 from app.api.problems import BadCursor
@@ -53,7 +53,7 @@ async def list_budgets(
         limit=limit,
         after=_after(cursor),
     )
-    model = BudgetListed if format_of(request, asked) is Format.JSON else BudgetRowOut
+    model = BudgetListed if sink_of(request) is None else BudgetRowOut
     return listed(request, [_row(row) for row in page.items], page.next, asked, "budgets", model)
 
 
@@ -77,10 +77,10 @@ async def get_budget(
     """The plan in force and every revision. As CSV or XLSX: the budgets in force, in the columns of an import."""
     await visible_enterprise(deps, caller, enterprise)
     rows = await _revisions(deps, enterprise, year, basis)
-    chosen = format_of(request, asked)
-    if chosen is not Format.JSON:
+    sink = sink_of(request)
+    if sink is not None:
         current = [found for one in BudgetBasis if (found := budgets.in_force(_of(rows, one))) is not None]
-        return table([_row(row) for row in current], list(BudgetRowOut.model_fields), chosen, "budget", {})
+        return sink.take([_row(row) for row in current], columns_of(BudgetRowOut), "budget")
     return json_answer(_shown(enterprise, int(year), rows, basis))
 
 

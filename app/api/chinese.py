@@ -182,6 +182,16 @@ SENTENCES: Mapping[str, str] = {
     "The path holds a zero byte: nothing has such a name.": "路径含零字节：不存在这样的名称。",
     "The headers hold {} bytes; at most {} are taken.": "请求头共 {} 字节，最多 {} 字节。",
     "The body has to be application/json; this one is {}.": "请求体须为 application/json，此处为 {}。",
+    "is the id of no event of this stream": "不是此事件流中事件的 id",
+    "a sheet of XLSX holds {} rows and this table is longer; ask for csv": (
+        "XLSX 工作表最多 {} 行，此表更长；请改用 csv"
+    ),
+    "Parquet needs the extra: pip install 'tcewatch[parquet]'": "Parquet 须安装扩展：pip install 'tcewatch[parquet]'",
+    "{} jobs of this token are not finished; wait for one or cancel it": (
+        "该令牌有 {} 个任务未完成；请等待或取消其中之一"
+    ),
+    "the job is {}; only one that is done has a result": "任务状态为 {}；只有已完成的任务才有结果",
+    "a token has {} webhooks at most; remove one": "每个令牌最多 {} 个回调；请先删除一个",
     # ourselves
     "the broker did not answer {} in time": "消息服务未及时应答 {}",
     "the broker did not answer in time": "消息服务未及时应答",

@@ -11,6 +11,7 @@ import asyncpg
 from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry
 
+from app.api.feed import EventFeed
 from app.api.limits import RateLimits
 from app.store.database import Database
 from app.store.energy import Explanation
@@ -72,7 +73,8 @@ class ApiDeps:
     """Everything the API leans on, made by `app.main`.
 
     `database` is guarded: it shows what the caller of the request may see, whatever is asked of it. `owner` shows
-    everything and is for recognising callers alone: tokens, accounts, sessions.
+    everything and is for recognising callers, and for what belongs to a token and to no place: jobs, webhooks, events.
+    `webhooks_private`: whether webhooks may go to addresses that are not public.
     """
 
     database: Database
@@ -85,7 +87,9 @@ class ApiDeps:
     metrics: CollectorRegistry
     body_max_bytes: int
     clock: Callable[[], datetime]
+    feed: EventFeed
     clock_skew_max_s: float = 120.0
+    webhooks_private: bool = False
     limits: RateLimits = field(default_factory=lambda: RateLimits(0))
     hashing: Hashing = field(default_factory=Hashing)
 

@@ -10,11 +10,11 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from app.api.access import Reader, visible_enterprise, visible_region
-from app.api.answers import AskedFormat, Format, etag, format_of, json_answer, number, table, unchanged
+from app.api.answers import AskedFormat, Columns, Sink, columns_of, json_answer, number, sink_of
 from app.api.deps import ApiDeps, Deps
 from app.api.parameters import bound_us, known_parameters
 from app.api.problems import BadQuery
-from app.api.schemas import EnergyOut, OverviewOut
+from app.api.schemas import BucketOut, CarrierOut, EnergyOut, MeterFigureOut, OverviewOut
 from app.store.energy import (
     Bucket,
     By,
@@ -22,11 +22,12 @@ from app.store.energy import (
     EnergySeries,
     MeterFigure,
     RegionTotal,
+    TooManyBuckets,
     energy_series,
     region_totals,
 )
 from app.store.gateways import gateway_states
-from energy.interval import Level, from_us
+from energy.interval import DAY_US, Level, from_us
 from energy.tce import DEFAULT_CO2_DATASET, Basis
 
 Dataset = Annotated[str, Query(max_length=64, description="Which set of CO2 factors; `factors?kind=co2` lists them.")]
@@ -59,11 +60,13 @@ async def get_energy(
     bounds = bound_us(start, zone), bound_us(end, zone)
     if bounds[0] >= bounds[1]:
         raise BadQuery("to", "it should be later than from; the range is [from, to)")
+    sink = sink_of(request)
+    piece = bounds if sink is None else _piece(sink, interval, *bounds)
     series = await energy_series(
         deps.database.pool,
         enterprise=enterprise,
-        start_us=bounds[0],
-        end_us=bounds[1],
+        start_us=piece[0],
+        end_us=piece[1],
         level=interval,
         by=by,
         basis=basis,
@@ -71,16 +74,33 @@ async def get_energy(
         now_us=deps.now_us(),
         co2_dataset=co2_dataset,
     )
-    chosen = format_of(request, asked)
-    tag = etag(series.buckets, series.factor_set, interval, by, basis, co2_dataset, chosen)
-    headers = {"ETag": tag, "Cache-Control": "private, no-cache", "Vary": "Accept, Authorization"}
-    if unchanged(request, tag):
-        return Response(status_code=304, headers=headers)
-    if chosen is not Format.JSON:
-        rows = list(lines(series, zone))
-        columns = list(dict.fromkeys(column for row in rows for column in row))
-        return table(rows, columns, chosen, f"energy-{enterprise}", headers)
-    return json_answer(energy_out(series, zone), headers=headers)
+    if sink is not None:
+        following = None if series.buckets[-1].end_us >= bounds[1] else str(series.buckets[-1].end_us)
+        return sink.take(list(lines(series, zone)), LINES[by], f"energy-{enterprise}", following)
+    return json_answer(energy_out(series, zone))
+
+
+PIECE_US = {Level.HOUR: 7 * DAY_US, Level.DAY: 31 * DAY_US, Level.MONTH: 366 * DAY_US, Level.YEAR: 3660 * DAY_US}
+"""So much of a long table is read at once: some hundred buckets."""
+TABLE_SPAN_US = 100 * 366 * DAY_US
+"""A longer table is nobody's; it would hold mostly days on which nothing was measured."""
+
+
+def _piece(sink: Sink, interval: Level, start_us: int, end_us: int) -> tuple[int, int]:
+    """Which part of a table's range is asked for next; its ends are edges of buckets. Raises TooManyBuckets."""
+    if end_us - start_us > TABLE_SPAN_US:
+        shortest_us = PIECE_US[interval]
+        raise TooManyBuckets((end_us - start_us) // shortest_us, TABLE_SPAN_US // shortest_us)
+    first_us = start_us if sink.resume is None else int(sink.resume)
+    return first_us, min(end_us, first_us + PIECE_US[interval])
+
+
+def _lines(part: type[BucketOut] | type[CarrierOut] | type[MeterFigureOut]) -> Columns:
+    columns = {name: kind for name, kind in columns_of(part).items() if name not in ("carriers", "meters")}
+    return {"start": "time", "end": "time", **columns}
+
+
+LINES = {By.TOTAL: _lines(BucketOut), By.CARRIER: _lines(CarrierOut), By.METER: _lines(MeterFigureOut)}
 
 
 def energy_out(series: EnergySeries, zone: ZoneInfo) -> dict[str, Any]:

@@ -24,15 +24,14 @@ from app.api.access import (
 from app.api.answers import (
     AskedFormat,
     Cursor,
-    Format,
     Limit,
-    format_of,
+    columns_found,
     json_answer,
     key_of,
     listed,
     number,
     number_key,
-    table,
+    sink_of,
 )
 from app.api.deps import ApiDeps, Deps
 from app.api.parameters import known_parameters
@@ -302,13 +301,11 @@ async def get_benchmarks(
         now_us=deps.now_us(),
     )
     items = [standing_out(one) for one in found]
-    chosen = format_of(request, asked)
-    if chosen is Format.JSON:
-        made = {"enterprise": enterprise, "month": f"{wanted:%Y-%m}", "as_of": _now(deps), "lines": items}
-        return json_answer(made)
-    rows = [_flat(item) for item in items]
-    columns = list(dict.fromkeys(column for row in rows for column in row))
-    return table(rows, columns or ["id"], chosen, f"benchmarks-{enterprise}", {})
+    sink = sink_of(request)
+    if sink is not None:
+        rows = [_flat(item) for item in items]
+        return sink.take(rows, columns_found(rows) or {"id": "integer"}, f"benchmarks-{enterprise}")
+    return json_answer({"enterprise": enterprise, "month": f"{wanted:%Y-%m}", "as_of": _now(deps), "lines": items})
 
 
 @router.get("/regions/{code}/benchmarks", operation_id="getRegionBenchmarks", response_model=RegionBenchmarksOut)

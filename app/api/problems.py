@@ -26,6 +26,7 @@ from app.store.co2_sets import DatasetUnknown
 from app.store.coefficients import FactorsOverlap
 from app.store.credit_code import WrongCreditCode
 from app.store.energy import EnterpriseUnknown, TooManyBuckets
+from app.store.jobs import NotDone, TooManyJobs
 from app.store.levels import LevelsOverlap
 from app.store.lines import CountedTwice, MonthInFuture, SharesExceedOne
 from app.store.passwords import WeakPassword
@@ -40,6 +41,7 @@ from app.store.records import (
 )
 from app.store.registry import AlreadyThere, NotThere, WrongField
 from app.store.rejections import BrokenOff
+from app.store.webhooks import TooManyWebhooks
 from energy.budget import AmountNotPositive, MonthsDoNotAddUp, MonthsNotTwelve, WrongBudget
 from energy.interval import BadTime, TimezoneMissing
 from energy.units import UnitMismatch
@@ -76,6 +78,10 @@ class BadCursor(ValueError):
     """A cursor that this list did not give out."""
 
 
+class ParquetMissing(Exception):
+    """This service was installed without what writes Parquet."""
+
+
 class BadQuery(ValueError):
     """A query parameter that cannot be used. Attributes: parameter, why."""
 
@@ -94,6 +100,7 @@ PROBLEMS: Mapping[type[Exception], tuple[int, str, str, str]] = {
     WeakPassword: (422, "weak-password", "This password will not do", "密码不合要求"),
     NotThere: (404, "not-found", "Not found", "未找到"),
     EnterpriseUnknown: (404, "not-found", "Not found", "未找到"),
+    ParquetMissing: (406, "format-not-installed", "This form is not installed here", "未安装该格式"),
     AlreadyThere: (409, "exists-already", "It exists already", "已存在"),
     ExchangeBeforeLastReading: (409, "exchange-before-last-reading", "A later reading stands", "换表之后已有有效读数"),
     ExchangeBeforeLastExchange: (
@@ -108,6 +115,8 @@ PROBLEMS: Mapping[type[Exception], tuple[int, str, str, str]] = {
     SharesExceedOne: (422, "shares-exceed-one", "Shares of a meter exceed 1", "计量器具分摊比例之和超过 1"),
     CountedTwice: (422, "counted-twice", "The same energy would count twice", "同一能源重复计量"),
     MonthInFuture: (422, "month-in-future", "The month has not begun", "月份尚未开始"),
+    NotDone: (409, "job-not-done", "The job has no result yet", "任务尚无结果"),
+    TooManyWebhooks: (409, "too-many-webhooks", "No more webhooks for this token", "该令牌的回调数量已达上限"),
     WrongCreditCode: (422, "wrong-credit-code", "Not a unified social credit code", "统一社会信用代码有误"),
     ExchangeInFuture: (422, "exchange-in-future", "The exchange is yet to come", "换表尚未发生"),
     ExchangeBelowRegister: (422, "exchange-below-register", "The register showed otherwise", "与表计示值不符"),
@@ -130,6 +139,7 @@ PROBLEMS: Mapping[type[Exception], tuple[int, str, str, str]] = {
     BadQuery: (422, "bad-query", "A query parameter cannot be used", "查询参数有误"),
     NameReserved: (422, "name-reserved", "The service itself has this name", "该名称为系统保留"),
     BrokenOff: (503, "database-unavailable", "The database cannot be reached", "数据库不可用"),
+    TooManyJobs: (429, "too-many-jobs", "Too many jobs at once", "未完成的任务过多"),
     BrokerUnavailable: (503, "broker-unavailable", "The broker cannot be reached", "消息服务不可用"),
     BrokerRefused: (503, "broker-unavailable", "The broker refuses the account", "消息服务拒绝该账户"),
 }

@@ -31,6 +31,8 @@ MOST_BUCKETS = 20_000
 """More than two years of hours; a longer range is asked for in parts or in days."""
 
 
+MOST_PARTS = 200_000
+"""Figures of single meters in one answer: ten meters by the hour for two years. A table is asked for in pieces."""
 TONNES = ("tce", "tce_net", "tco2", "tco2_net")
 
 
@@ -298,6 +300,8 @@ async def series_in(
         raise EnterpriseUnknown(enterprise)
     meters = await connection.fetch(METERS, enterprise)
     numbers = [meter["meter_id"] for meter in meters]
+    if by is By.METER and len(numbers) * (len(edges) - 1) > MOST_PARTS:
+        raise TooManyBuckets(len(numbers) * (len(edges) - 1), MOST_PARTS)
     carrier_rows: Rows = await connection.fetch(CARRIER_ROWS.format(**shape), enterprise, first, end)
     wanted = numbers if by is By.METER else []
     meter_rows: Rows = await connection.fetch(METER_ROWS.format(**shape), wanted, first, end) if wanted else []

@@ -16,6 +16,7 @@ from sqlalchemy import text
 
 from app.api.application import create_api
 from app.api.deps import ApiDeps, Health
+from app.api.feed import EventFeed
 from app.rollup.explain import explain
 from app.rollup.worker import RollupWorker
 from app.store import registry
@@ -31,8 +32,10 @@ from ingest.validate import Rules
 
 OWN, FOREIGN, MISSING = "91445300MA4UXXXX0J", "91445303MA4UQ7KJ3D", "91445302MA4UTEE01U"
 OWN_REGION, FOREIGN_REGION, CITY, MISSING_REGION = "445302", "445303", "4453", "445399"
+WEBHOOK, JOB = "0b9f2a52-6a0f-4c2a-9d3f-5f1c8a7f0e11", "7c1d9d5e-3f5b-4f0a-8a51-0d9a1b2c3d4e"
 NOW = datetime(2026, 11, 24, 1, 0, tzinfo=UTC)
 EMPTY = """
+TRUNCATE event, webhook, webhook_delivery, job, job_part;
 TRUNCATE account, login_session, login_attempt, idempotent_answer,
     reading, reading_revision, held_reading, touched, meter_exchange, meter_multiplier, reading_decision,
     reading_deletion, deleted_reading, rejected_message, rejected_reading, api_token, audit,
@@ -173,6 +176,7 @@ async def an_api(database_url: str) -> AsyncIterator[Api]:
             metrics=CollectorRegistry(),
             body_max_bytes=10_000,
             clock=lambda: NOW,
+            feed=EventFeed(database_url, database),
         )
         app = create_api(deps)
         await two_enterprises(database)
@@ -183,8 +187,33 @@ async def an_api(database_url: str) -> AsyncIterator[Api]:
                 api.tokens[role] = await create_token(database, role=role, scope=scope, name=f"the {role}")
             await database.pool.execute("UPDATE gateway SET secret_sha256 = $1 WHERE id = 'gw-own'", digest("gw_own"))
             api.tokens["gateway"] = "gw_own"
+            await own_things(database)
             yield api
         await replayer.close()
+
+
+async def own_things(database: Database) -> None:
+    """Of the admin's token: a webhook with a delivery that was given up, and a job that is done."""
+    token_id = await database.pool.fetchval("SELECT token_id FROM api_token WHERE name = 'the admin'")
+    await database.pool.execute(
+        """INSERT INTO webhook (webhook_id, token_id, role, scope, url, kinds, secret)
+           VALUES ($1, $2, 'admin', '4453', 'https://hooks.example.com/', '{alert}', 'x')""",
+        WEBHOOK,
+        token_id,
+    )
+    await database.pool.execute(
+        """INSERT INTO webhook_delivery (message_id, webhook_id, kind, at, payload, state)
+           OVERRIDING SYSTEM VALUE VALUES ('msg_1', $1, 'alert.raised', now(), '{}', 'dead')""",
+        WEBHOOK,
+    )
+    await database.pool.execute(
+        """INSERT INTO job (job_id, token_id, path, query, format, language, state, rows, filename, content_type, size,
+               expires_at) VALUES ($1, $2, '/api/v1/meters', 'format=csv', 'csv', 'en', 'done', 1, 'meters.csv',
+               'text/csv', 3, now() + interval '1 day')""",
+        JOB,
+        token_id,
+    )
+    await database.pool.execute("INSERT INTO job_part VALUES ($1, 0, 'abc')", JOB)
 
 
 async def two_enterprises(database: Database) -> None:

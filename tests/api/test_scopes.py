@@ -10,15 +10,18 @@ import pytest
 from fastapi.routing import APIRoute
 
 from app.api.access import RULES, anyone, reader, reporting, supervising, writer
-from app.api.application import PREFIX, ROUTERS
+from app.api.application import ROUTERS
+from app.api.exports import PREFIX
 from tests.api.a_service import (
     CITY,
     FOREIGN,
     FOREIGN_REGION,
+    JOB,
     MISSING,
     MISSING_REGION,
     OWN,
     OWN_REGION,
+    WEBHOOK,
     Api,
     an_api,
     is_problem,
@@ -81,6 +84,10 @@ OBJECTS: dict[str, dict[str, dict[str, str]]] = {
         "missing": {"user": "person.nowhere"},
     },
 }
+OBJECTS |= {
+    "/webhooks/{webhook}": {"own": {"webhook": WEBHOOK, "delivery": "1"}, "missing": {"webhook": JOB, "delivery": "1"}},
+    "/jobs/{job}": {"own": {"job": JOB}, "missing": {"job": WEBHOOK}},
+}
 """Start of a path → keys of an object that is the caller's, of another's, and of none. See tests/api/a_service.py."""
 A_METER = {"code": "E002", "name": "x", "carrier": "electricity", "unit": "kWh", "role": "purchase"}
 FOREIGN_BODIES: dict[str, dict[str, Any]] = {
@@ -137,6 +144,8 @@ PARTS: dict[str, dict[str, Any]] = {
 """The path of a changing call → a body it reads, where {} is none."""
 OF_EVERYBODY = ("/levels",)
 """Reference data: whoever may read sees all of it, and only an admin of everything changes it."""
+OF_A_TOKEN = ("/webhooks", "/jobs", "/events")
+"""What belongs to a token and not to a place: whoever holds the token reads and writes it, and nobody else sees it."""
 NAMES_NOTHING = {"replayRejections": "tests/api/test_rejections.py looks at what it reaches"}
 """A creating call that works on whatever the caller sees → where that is tried."""
 OF_ONESELF = {"getSession", "logOut", "logOutEverywhere", "changePassword"}
@@ -190,13 +199,15 @@ def ids(found: list[APIRoute]) -> list[str]:
 
 ALL = list(routes())
 GUARDED = [route for route in ALL if anyone not in set(dependencies(route.dependant))]
-WITH_KEYS = [route for route in GUARDED if "{" in route.path]
+OF_PLACES = [route for route in GUARDED if not route.path.startswith(OF_A_TOKEN)]
+MINE = [route for route in GUARDED if route.path.startswith(OF_A_TOKEN) and "{" in route.path]
+WITH_KEYS = [route for route in OF_PLACES if "{" in route.path]
 CREATING = [
     route
-    for route in GUARDED
+    for route in OF_PLACES
     if "{" not in route.path and method_of(route) != "GET" and route.operation_id not in OF_ONESELF
 ]
-LISTS = [route for route in GUARDED if "{" not in route.path and method_of(route) == "GET"]
+LISTS = [route for route in OF_PLACES if "{" not in route.path and method_of(route) == "GET"]
 
 
 RECORDS = """
@@ -342,6 +353,18 @@ async def test_a_list_holds_only_what_the_caller_may_see(api: Api, role: str) ->
         if route.path == "/rejections":
             seen = {item["gateway"] for item in answer.json()["items"]}
             assert seen == {"gw-own"} | ({"gw-stranger"} if role == "admin" else set())
+
+
+@pytest.mark.parametrize("route", MINE, ids=ids(MINE))
+@pytest.mark.parametrize("role", ["supervisor", "enterprise"])
+async def test_what_belongs_to_another_token_looks_as_if_it_did_not_exist(api: Api, route: APIRoute, role: str) -> None:
+    told = {}
+    for which, keys in keys_of(route).items():
+        told[which] = is_problem(await asked(api, route, role, which), 404, "not-found")
+        told[which].pop("instance")
+        told[which]["detail"] = told[which]["detail"].replace(next(iter(keys.values())), "…")
+    assert told["own"] == told["missing"]
+    assert len(await api.sql("SELECT FROM audit WHERE outcome = 'not-found-or-out-of-scope'")) == 2
 
 
 async def test_the_trail_is_for_admins(api: Api) -> None:
