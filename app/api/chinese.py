@@ -200,9 +200,6 @@ SENTENCES: Mapping[str, str] = {
     "the connection to the broker was lost": "与消息服务的连接已中断",
     "the broker refuses the message: {}": "消息服务拒绝该消息：{}",
     "the connection was closed at once": "连接随即被关闭",
-    "the database went away ({}); what was done stays done, begin again": (
-        "数据库连接中断（{}）；已完成的保留，请重新开始"
-    ),
     "Try again in a moment.": "请稍后再试。",
     "It is in the service's log under this instance.": "详情见服务日志中的该 instance。",
     "{} {} is not there.": "{} {} 不存在。",
