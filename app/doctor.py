@@ -17,7 +17,7 @@ import secrets
 import shutil
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -39,6 +39,8 @@ from app.stack.programs import POSTGRES_MAJOR, Programs, on_machine
 from app.stack.stack import docker_answers
 from app.store.database import plain_url
 from app.store.migrate import RoleMissing, SchemaMissing, require_schema
+from ingest.broker_check import MESSAGES, UNSEEN, CheckFailed, Weakness
+from ingest.broker_check import examine as examine_limits
 from ingest.metrics import IngestMetrics
 from ingest.mqtt import BrokerLink
 
@@ -70,7 +72,8 @@ def examine(settings: Settings) -> list[Finding]:
     """Everything, in the order a person would mend it. Takes some seconds where a server does not answer."""
     servers = [*asyncio.run(examine_database(settings)), asyncio.run(examine_broker(settings)), examine_mail(settings)]
     without = any(finding.state == "missing" for finding in servers)
-    return [*examine_machine(needs_stack=without), *servers, examine_http(settings)]
+    limits = asyncio.run(examine_broker_limits(settings))
+    return [*examine_machine(needs_stack=without), *servers, *limits, examine_http(settings)]
 
 
 def wrong_settings(error: WrongSetting) -> list[Finding]:
@@ -272,6 +275,23 @@ async def examine_broker(settings: Settings) -> Finding:
         if await greeted(link, reasons):
             return Finding("broker", "ok", f"{address} takes our log-in")
     return judge_no_broker(address, reasons.last, stack_instead(variable))
+
+
+async def examine_broker_limits(settings: Settings) -> list[Finding]:
+    """Whether the broker keeps what it acknowledges, by experiment; nothing when it cannot be asked."""
+    if settings.mqtt_url is None:
+        return []
+    try:
+        weaknesses = await examine_limits(settings.mqtt_url)
+    except CheckFailed as error:
+        return [Finding("broker limits", "note", f"not examined: {error}")]
+    return judge_limits(weaknesses)
+
+
+def judge_limits(weaknesses: Sequence[Weakness]) -> list[Finding]:
+    found = [Finding("broker limits", "note", one.what, one.mend) for one in weaknesses]
+    kept = Finding("broker limits", "ok", f"{MESSAGES} messages acknowledged for a client that was away all came")
+    return [*(found or [kept]), Finding("broker limits", "note", UNSEEN)]
 
 
 def judge_no_broker(address: str, why: str, stack: str) -> Finding:

@@ -51,6 +51,7 @@ from app.store.scope import open_guarded
 from app.webhooks.sender import WebhookSender
 from energy.interval import SiteCalendar
 from ingest.accounts import BrokerAccounts
+from ingest.broker_check import BrokerCheck
 from ingest.fleet import FleetWatch
 from ingest.http import PATH as READINGS_PATH
 from ingest.http import ReadingsEndpoint
@@ -189,6 +190,7 @@ class Service:
         # Both listen on the link before it connects: the broker is told of every topic with the first greeting.
         self._accounts = None if self._link is None else BrokerAccounts(self._link)
         self._mqtt = mqtt
+        self._broker_check = self._check_of_broker()
         partition = settings.partition
         self._own_topics = (
             None if self._link is None or partition is None else OwnTopics(self._link, self._view, partition)
@@ -229,6 +231,8 @@ class Service:
                 in_parts = self._own_topics is not None
                 door = BrokerDoor(self._link, self._pipeline, self._registry, metrics=self._metrics, in_parts=in_parts)
                 parts["broker door"] = door.run(stop)
+                if self._broker_check is not None:
+                    parts["broker check"] = self._broker_check.run(stop)
                 if self._own_topics is not None:
                     parts["subscriptions"] = self._own_topics.run(stop)
                 commands.append(door.command)
@@ -266,6 +270,12 @@ class Service:
             per_minute=settings.smtp_per_minute,
             plain_allowed=settings.smtp_plain_allowed,
         )
+
+    def _check_of_broker(self) -> BrokerCheck | None:
+        url = self._settings.mqtt_url
+        if url is None or not self._settings.mqtt_check or ServiceRole.INGEST not in self._roles:
+            return None
+        return BrokerCheck(url, metrics=self._metrics)
 
     def _registry_changed(self) -> None:
         self._view.stale()
@@ -361,6 +371,7 @@ class Service:
             backlog_age_s=age_s,
             pending_readings=self._pipeline.pending_rows,
             pending_age_s=self._pipeline.oldest_pending_s,
+            warnings=() if self._broker_check is None else list(map(str, self._broker_check.weaknesses)),
         )
 
     def _broker_link(self) -> BrokerLink | None:

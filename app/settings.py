@@ -139,6 +139,11 @@ class Settings(BaseSettings):
         description="with several ingest processes at one broker, which this is of how many, as 2/4; each takes the "
         "gateways that fall to it",
     )
+    mqtt_check: bool = Field(
+        default=True,
+        description="at the start, find out by 2,000 small messages to a client of our own whether the broker keeps "
+        "what it acknowledges",
+    )
     mqtt_client_id: str = Field(
         default="tcewatch-ingest",
         pattern=r"^[A-Za-z0-9_-]{1,64}$",

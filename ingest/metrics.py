@@ -113,6 +113,11 @@ class IngestMetrics:
         self.broker_connected = Gauge(
             "tcewatch_ingest_broker_connected", "1 while the broker answers", registry=registry
         )
+        self.broker_weaknesses = Gauge(
+            "tcewatch_ingest_broker_weaknesses",
+            "Settings of the broker that can lose acknowledged messages",
+            registry=registry,
+        )
         self.unacknowledged = Gauge(
             "tcewatch_ingest_broker_unacknowledged", "Broker messages not yet acknowledged", registry=registry
         )

@@ -22,6 +22,7 @@ from app.doctor import (
     examine_machine,
     judge_clock,
     judge_folder,
+    judge_limits,
     judge_no_timescale,
     judge_postgres,
     judge_programs,
@@ -30,6 +31,7 @@ from app.doctor import (
 from app.settings import Settings
 from app.stack.programs import Programs
 from app.stack.stack import Addresses
+from ingest.broker_check import Weakness
 
 
 def by_name(findings: list[Finding]) -> dict[str, Finding]:
@@ -255,3 +257,21 @@ def test_a_wrong_setting_is_a_finding() -> None:
     assert "missing settings: TCEWATCH_HTTP_PORT is 'eighty'" in done.output
     assert "mend: unset TCEWATCH_TIMEZONE" in done.output
     assert "Python:" in done.output
+
+
+def test_a_broker_that_loses_messages_is_named_with_the_setting() -> None:
+    weak = Weakness("of 2000 messages acknowledged for a client that was away 1000 came", "max_queued_messages 0")
+    said = [str(finding) for finding in judge_limits([weak])]
+    assert said[0].startswith("note    broker limits: of 2000 messages")
+    assert said[0].endswith("mend: max_queued_messages 0")
+    assert "cannot be seen" in said[1]
+    assert judge_limits([])[0].state == "ok"
+
+
+def test_the_limits_of_the_stacks_broker_are_examined(stack: Addresses, database_url: str) -> None:
+    found = [
+        one
+        for one in examine(Settings(database_url=database_url, mqtt_url=stack.mqtt_url, http_port=0))
+        if one.what == "broker limits"
+    ]
+    assert [one.state for one in found] == ["ok", "note"]

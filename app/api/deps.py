@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Protocol
@@ -39,6 +39,7 @@ class Health:
     backlog_age_s: float | None
     pending_readings: int
     pending_age_s: float
+    warnings: Sequence[str] = ()
 
     @property
     def ready(self) -> bool:

@@ -30,6 +30,7 @@ async def readyz(deps: Deps) -> Response:
         "backlog": {"rows": health.backlog_rows, "age_s": health.backlog_age_s},
         "pending_readings": health.pending_readings,
         "pending_age_s": health.pending_age_s,
+        "warnings": health.warnings,
     }
     return json_answer(body, 200 if health.ready else 503)
 

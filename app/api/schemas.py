@@ -1097,3 +1097,4 @@ class ReadyOut(BaseModel):
     backlog: BacklogOut
     pending_readings: int
     pending_age_s: float
+    warnings: list[str] = Field(description="What works, but can lose acknowledged messages; each with what mends it.")
