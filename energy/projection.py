@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate, pairwise, zip_longest
 
 from energy.ordinary_year import MONTHS, MOST_YEARS, Ordinary, Year, ordinary_year, usable_years
 
@@ -66,7 +66,7 @@ class Calibration:
     """
 
     interval: tuple[float, ...] = (1.12, 1.12, 1.12, 1.12, 1.12, 1.12, 1.12, 1.08, 1.05, 1.0, 0.93, 0.92)
-    interval_bend: float = 0.2
+    interval_bend: float = 0.3
     caution: tuple[float, ...] = (2.8, 2.8, 2.8, 2.8, 2.6, 2.4, 2.3, 2.1, 1.5, 0.85, 0.55, 1.5)
     caution_bend: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0, 0.0, -0.1, -0.25, -0.3, -0.25, -0.3, -0.35, 0.0)
 
@@ -238,7 +238,8 @@ def _year_logs(ordinary: Ordinary, months: Sequence[float], present: Sequence[fl
 def _log(spent: float, due: float) -> float:
     if due <= 0:
         return 0.0
-    return min(max(math.log(spent / due), -MOST_LOG), MOST_LOG) if spent > 0 else -MOST_LOG
+    found = math.log(spent / due) if spent > 0 else -MOST_LOG
+    return found if -MOST_LOG < found < MOST_LOG else math.copysign(MOST_LOG, found)
 
 
 def _level(past: Logs, now: Logs) -> tuple[float, float]:
@@ -263,13 +264,15 @@ def _level(past: Logs, now: Logs) -> tuple[float, float]:
 
 def _followed(run: Logs, means: Sequence[float], level: float, speed: float) -> tuple[float, float]:
     """The level at the end of the run, and the sum of squares by which it missed the means of the months ahead."""
-    squares, count = 0.0, len(means)
-    for i, (log, share) in enumerate(run):
+    squares = 0.0
+    for (log, share), mean in zip_longest(run, means):
+        if mean is not None:
+            miss = mean - level
+            squares += miss * miss if -0.5 < miss < 0.5 else 0.25
         news = log - level
-        if i < count:
-            miss = means[i] - level
-            squares += min(miss * miss, 0.25)
-        level += speed * share * (0.5 if news > 0.5 else max(news, -0.5))
+        if not -0.5 < news < 0.5:
+            news = math.copysign(0.5, news)
+        level += speed * share * news
     return level, squares
 
 

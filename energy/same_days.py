@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import lru_cache
 
 from energy.projection import Elapsed
 
@@ -33,6 +34,7 @@ class Day:
     cover: float = 1.0
 
 
+@lru_cache(maxsize=4096)
 def same_day_before(day: date) -> date:
     """The day of the year before that this day is compared with."""
     festival, before = SPRING_FESTIVAL.get(day.year), SPRING_FESTIVAL.get(day.year - 1)
@@ -41,10 +43,11 @@ def same_day_before(day: date) -> date:
     return day - timedelta(days=364)
 
 
-def days_of(month: date) -> list[date]:
+@lru_cache(maxsize=4096)
+def days_of(month: date) -> tuple[date, ...]:
     """Every day of the month that starts on this date."""
     following = (month + timedelta(days=31)).replace(day=1)
-    return [month + timedelta(days=i) for i in range((following - month).days)]
+    return tuple(month + timedelta(days=i) for i in range((following - month).days))
 
 
 @dataclass(frozen=True, slots=True)

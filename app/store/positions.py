@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -34,6 +34,7 @@ WHOLE = 0.995
 USABLE = 0.5
 """A month of an earlier year of which less than this share is known says nothing; above it is scaled up."""
 ONE_DAY = timedelta(days=1)
+ZERO = Decimal(0)
 RECENT = timedelta(days=30)
 """How long ago the data may have been silent without anybody having to wonder."""
 FIRST_METERS_US = 31 * DAY_US
@@ -168,7 +169,7 @@ async def _read(connection: Connection, clock: _Clock, names: Sequence[str]) -> 
     rows = await connection.fetch(EXCLUSIONS, list(names), first, end)
     excluded = {(row["enterprise"], row["basis"], row["month"]): row["amount"] for row in rows}
     ledger = _Ledger(clock.year, clock.moment, end, months, {}, excluded, owed)
-    gaps = {name for name in names if any(not ledger.whole(name, month) for month in ledger.closed())}
+    gaps = {name for name in names if any(not ledger.whole(name, month) for month in ledger.closed)}
     running = max((end - ONE_DAY).replace(day=1), new_year)
     days: dict[str, dict[date, _Sum]] = {}
     for part, since in ((sorted(set(names) - gaps), running), (sorted(gaps), new_year)):
@@ -248,30 +249,37 @@ class _Ledger:
     days: Sums
     excluded: Mapping[tuple[str, str, date], Decimal]
     owed: _Owed
+    begun: tuple[date, ...] = ()
+    """The months of the year of which something is over."""
+    closed: frozenset[date] = frozenset()
+    """Those that are over."""
+    covers: dict[tuple[str, date], float] = field(default_factory=dict)
 
-    def closed(self) -> list[date]:
-        """The months of the year that are over."""
-        return [month for month in self.begun() if days_of(month)[-1] < self.as_of.day]
-
-    def begun(self) -> list[date]:
+    def __post_init__(self) -> None:
         months = (date(self.year, number, 1) for number in range(1, MONTHS + 1))
-        return [month for month in months if month < self.end]
+        self.begun = tuple(month for month in months if month < self.end)
+        self.closed = frozenset(month for month in self.begun if days_of(month)[-1] < self.as_of.day)
 
     def whole(self, name: str, month: date) -> bool:
         return self._cover(name, month) >= WHOLE
 
     def _cover(self, name: str, month: date) -> float:
-        found, owed_us = self.months[name].get(month), self.owed.month(name, month)
-        return min(found.known_us / owed_us, 1.0) if found is not None and owed_us > 0 else 0.0
+        """The share of a month that is known; the same on every basis, so it is found once."""
+        key = name, month
+        if key not in self.covers:
+            found, owed_us = self.months[name].get(month), self.owed.month(name, month)
+            known = 0.0 if found is None or owed_us <= 0 else min(found.known_us / owed_us, 1.0)
+            self.covers[key] = known
+        return self.covers[key]
 
     def standing(self, name: str, basis: BudgetBasis) -> Standing:
         """What one budget is held against."""
         months, spent, notes = [], [], set()
-        excluded = Decimal(0)
-        closed = set(self.closed())
-        for month in self.begun():
+        excluded = ZERO
+        closed = self.closed
+        for month in self.begun:
             exact = self._spent(name, basis, month, whole=month in closed)
-            taken_off = self.excluded.get((name, str(basis), month), Decimal(0)) if month in closed else Decimal(0)
+            taken_off = self.excluded.get((name, str(basis), month), ZERO) if month in closed else ZERO
             if exact is None and self.months[name].get(month) is not None:
                 notes.add("no-factor")
             if exact is not None:
@@ -286,7 +294,7 @@ class _Ledger:
             excluded=excluded,
             completeness=self._share(
                 [one for month, one in self.months[name].items() if month.year == self.year],
-                sum(self.owed.month(name, month) for month in self.begun()),
+                sum(self.owed.month(name, month) for month in self.begun),
             ),
             recent_cover=self._share(
                 [one for day, one in self.days.get(name, {}).items() if self.end - RECENT <= day < self.end],
@@ -311,7 +319,9 @@ class _Ledger:
         found = self.days.get(name, {})
         return [(day, found[day]) for day in days_of(month) if day < self.end and day in found]
 
-    def _elapsed(self, name: str, basis: BudgetBasis, month: date, closed: set[date], taken_off: Decimal) -> Elapsed:
+    def _elapsed(
+        self, name: str, basis: BudgetBasis, month: date, closed: frozenset[date], taken_off: Decimal
+    ) -> Elapsed:
         """The month for the projection: whole as it is, otherwise by the days that were measured."""
         if month in closed and self.whole(name, month):
             found = self.months[name][month].figures[basis]
@@ -335,21 +345,18 @@ class _Ledger:
 
     def history(self, name: str, basis: BudgetBasis) -> tuple[tuple[float | None, ...], ...]:
         """Earlier years, newest first, up to the oldest of which anything is known; a month with gaps is scaled up."""
-        years = [
-            tuple(self._month_before(name, basis, date(year, number, 1)) for number in range(1, MONTHS + 1))
-            for year in range(self.year - 1, self.year - 1 - MOST_YEARS, -1)
-        ]
-        while years and all(month is None for month in years[-1]):
-            years.pop()
-        return tuple(years)
-
-    def _month_before(self, name: str, basis: BudgetBasis, month: date) -> float | None:
-        found, cover = self.months[name].get(month), self._cover(name, month)
-        figure = None if found is None else found.figures[basis]
-        if figure is None or cover < USABLE:
-            return None
-        taken_off = self.excluded.get((name, str(basis), month), Decimal(0))
-        return max(float(figure) / cover - float(taken_off), 0.0)
+        found: dict[tuple[int, int], float] = {}
+        for month, one in self.months[name].items():
+            figure = one.figures[basis]
+            if month.year == self.year or figure is None:
+                continue
+            cover = self._cover(name, month)
+            if cover >= USABLE:
+                taken_off = self.excluded.get((name, str(basis), month), ZERO) if self.excluded else ZERO
+                found[month.year, month.month] = max(float(figure) / cover - float(taken_off), 0.0)
+        oldest = min((year for year, _ in found), default=self.year)
+        numbers = range(1, MONTHS + 1)
+        return tuple(tuple(found.get((year, i)) for i in numbers) for year in range(self.year - 1, oldest - 1, -1))
 
 
 # Keeping --------------------------------------------------------------------------------------------------------------
