@@ -32,11 +32,13 @@ Year = tuple[float, ...]
 class Ordinary:
     """Twelve months of an ordinary year, all above zero.
 
-    `resting`: months in which the plant does not work in any year; they stand with the least there is. `relevelled`:
-    earlier years had quite another level.
+    `years`: the earlier years it was made of, newest first, as if the plant had worked all along. `resting`: months in
+    which it does not work in any year; they stand with the least there is. `relevelled`: earlier years had quite
+    another level.
     """
 
     months: Year
+    years: tuple[Year, ...] = ()
     resting: frozenset[int] = frozenset()
     relevelled: bool = False
 
@@ -108,7 +110,7 @@ def ordinary_year(years: Sequence[Year], plan: Sequence[float], measured: Sequen
     resting = frozenset(i for i, share in enumerate(shares) if share * totals[0] <= floor)
     shift = _other_level(months, measured, resting)
     scale = math.exp(shift)
-    return Ordinary(tuple(one * scale for one in months), resting, shift != 0)
+    return Ordinary(tuple(one * scale for one in months), tuple(running), resting, shift != 0)
 
 
 def _running(years: Sequence[Year], index: int, measured: Sequence[float]) -> Year:

@@ -189,10 +189,10 @@ def outlook(
     years = usable_years([[_number(x) for x in one] for one in history[:MOST_YEARS]], year)
     measured = [one.spent if one.present >= 1 else math.nan for one in months]
     ordinary = ordinary_year(years, plan, measured)
-    past, now = _logs(ordinary, years, months, joined=spring_festival)
+    past, now = _logs(ordinary, months, joined=spring_festival)
     gone = math.fsum(one.present for one in months)
     level, error = _level(past, now)
-    spread = _spread(years, past, now, measured, error, gone)
+    spread = _spread(ordinary.years, past, now, measured, error, gone)
     if ordinary.relevelled:
         spread *= NEW_LEVEL
     elapsed = [one.elapsed for one in months] + [0.0] * (MONTHS - len(months))
@@ -212,10 +212,10 @@ Logs = list[tuple[float, float]]
 WHOLE = (1.0,) * MONTHS
 
 
-def _logs(ordinary: Ordinary, years: Sequence[Year], months: Sequence[Elapsed], *, joined: bool) -> tuple[Logs, Logs]:
+def _logs(ordinary: Ordinary, months: Sequence[Elapsed], *, joined: bool) -> tuple[Logs, Logs]:
     """The earlier years, oldest first, and this one. One year alone is its own measure: its logs are all zero."""
     past: Logs = []
-    for year in [] if ordinary.relevelled else reversed(years):
+    for year in [] if ordinary.relevelled else reversed(ordinary.years):
         past += _year_logs(ordinary, year, WHOLE, joined=joined)
     now = _year_logs(ordinary, [one.spent for one in months], [one.present for one in months], joined=joined)
     return past or [(0.0, 1.0)] * MONTHS, now
@@ -238,7 +238,7 @@ def _year_logs(ordinary: Ordinary, months: Sequence[float], present: Sequence[fl
 def _log(spent: float, due: float) -> float:
     if due <= 0:
         return 0.0
-    found = math.log(spent / due) if spent > 0 else -MOST_LOG
+    found = math.log(spent) - math.log(due) if spent > 0 else -MOST_LOG
     return found if -MOST_LOG < found < MOST_LOG else math.copysign(MOST_LOG, found)
 
 
