@@ -1,4 +1,4 @@
-"""`python -m tests.bench [ingest|rollup|peers]`: the product's own paths beside a yardstick, on a stack of its own."""
+"""`python -m tests.bench [ingest|rollup|alerts|peers]`: the product beside a yardstick, on a stack of its own."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from pathlib import Path
 from uvicorn.loops.auto import auto_loop_factory
 
 from app.stack.stack import Addresses
+from tests.bench.backtest import NAME as DATA_NAME
+from tests.bench.backtest import calm_fleet
+from tests.bench.backtest import figures as back_test_figures
 from tests.bench.city import GATEWAYS, METERS
 from tests.bench.doors import (
     HTTP_MINUTES,
@@ -25,6 +28,7 @@ from tests.bench.figures import BENCHES, ON_REQUEST, Sheet, as_json, table
 from tests.bench.ground import ground, own_stack
 from tests.bench.peers import SIZES, Drains, installed
 from tests.bench.rolling import measure_rollup
+from tests.bench.standing import many_budgets, measure_positions
 from tests.bench.writing import measure_write
 from tests.e2e.service import Service, free_port
 from tests.stack_fixtures import scratch_database
@@ -98,6 +102,18 @@ async def _rollup(_: Addresses, database_url: str, state: Path, sheet: Sheet, re
             await measure_rollup(here, sheet, rows)
 
 
+async def _alerts(_: Addresses, database_url: str, state: Path, sheet: Sheet, repeats: int, rows: int) -> None:
+    _say("alerts, back-test")
+    if calm_fleet() is None:
+        _say(f"{DATA_NAME} is not there: no figures of the calm fleet; TCEWATCH_TEST_DATA says where to look")
+    for key, figure in back_test_figures():
+        sheet.note(key, figure)
+    await many_budgets(database_url)
+    for repeat in range(repeats):
+        _say(f"alerts, {repeat + 1} of {repeats}")
+        await measure_positions(database_url, sheet)
+
+
 async def _peers(addresses: Addresses, database_url: str, state: Path, sheet: Sheet, repeats: int, rows: int) -> None:
     _say("peers, installing Node-RED")
     peer = await asyncio.to_thread(installed)
@@ -111,7 +127,7 @@ async def _peers(addresses: Addresses, database_url: str, state: Path, sheet: Sh
                 await drains.measure(sheet, size, rows)
 
 
-RUNS = {"ingest": _ingest, "rollup": _rollup, "peers": _peers}
+RUNS = {"ingest": _ingest, "rollup": _rollup, "alerts": _alerts, "peers": _peers}
 
 
 def _say(line: str) -> None:

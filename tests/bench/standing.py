@@ -1,0 +1,69 @@
+"""How long it takes to evaluate every budget of a province: months and days read in bulk, projected, kept."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, date, datetime
+from zoneinfo import ZoneInfo
+
+import asyncpg
+
+from app.store.database import open_database
+from app.store.positions import evaluate, keep
+from energy.interval import SiteCalendar
+from tests.bench.figures import Sheet
+
+ENTERPRISES = 2_000
+"""Evaluated; the figure is for 10,000, in proportion: every chunk of enterprises is read and evaluated on its own."""
+AS_OF = date(2026, 11, 23)
+CALENDAR = SiteCalendar(ZoneInfo("Asia/Shanghai"))
+REGISTRY = (
+    """
+INSERT INTO enterprise (id, name, region, industry)
+SELECT 'A' || lpad(i::text, 17, '0'), 'x', (SELECT min(code) FROM region), '3011'
+FROM generate_series(1, $1::int) AS i""",
+    """
+INSERT INTO gateway (id, enterprise, name, secret_sha256) SELECT 'g' || id, id, 'g', 'x' FROM enterprise""",
+    """
+INSERT INTO meter (enterprise, code, name, gateway, carrier, kind, unit, role, first_at)
+SELECT id, 'E' || k, 'm', 'g' || id, 'electricity', 'register', 'kWh', 'purchase', '2022-12-20'
+FROM enterprise, generate_series(1, 2) AS k""",
+    """
+INSERT INTO budget_revision (enterprise, year, basis, revision, amount, monthly, plan_source, reason, state, entered_by,
+    decided_by, decided_at)
+SELECT id, 2026, basis, 1, 3700 * (0.95 + random() * 0.15), array_fill(300::numeric, ARRAY[12]), 'even', 'x',
+    'approved', 'x', 'x', now() FROM enterprise, unnest(ARRAY['equivalent', 'equal', 'co2']) AS basis""",
+)
+FIGURES = """
+INSERT INTO enterprise_{level} (enterprise, carrier, start, quantity, quantity_net, tce_equivalent, tce_equivalent_net,
+    tce_equal, tce_equal_net, tco2, tco2_net, measured_us, estimated_us)
+SELECT enterprise.id, carrier, at AT TIME ZONE 'Asia/Shanghai', q, q, q, q, q, q, q, q,
+    CASE carrier WHEN 'electricity' THEN 2 * extract(epoch FROM at + interval '1 {level}' - at) * 1000000 ELSE 0 END, 0
+FROM enterprise, unnest(ARRAY['electricity', 'raw_coal', 'natural_gas']) AS carrier,
+    generate_series($1::timestamp, '2026-11-22'::timestamp, '1 {level}') AS at,
+    LATERAL (SELECT ({tonnes} * (1 + sin(extract(month FROM at)) / 10 + random() / 50))::numeric(20, 6) AS q) AS it
+"""
+
+
+async def many_budgets(database_url: str, enterprises: int = ENTERPRISES) -> None:
+    """Four years of months, and the days that an evaluation looks at, of three carriers an enterprise."""
+    async with open_database(database_url, pool_size=2) as database:
+        pool: asyncpg.Pool = database.pool
+        await pool.execute(REGISTRY[0], enterprises)
+        for statement in REGISTRY[1:]:
+            await pool.execute(statement)
+        for level, first, tonnes in (("month", date(2023, 1, 1), 100), ("day", date(2025, 9, 1), 3.3)):
+            await pool.execute(FIGURES.format(level=level, tonnes=tonnes), datetime(first.year, first.month, 1))  # noqa: DTZ001  # local by definition
+        await pool.execute("ANALYZE")
+
+
+async def measure_positions(database_url: str, sheet: Sheet, enterprises: int = ENTERPRISES) -> None:
+    async with open_database(database_url, pool_size=2) as database:
+        started = time.perf_counter()
+        count = 0
+        async for found in evaluate(database.pool, CALENDAR, year=2026, as_of_us=CALENDAR.date_start_us(AS_OF)):
+            async with database.pool.acquire() as connection, connection.transaction():
+                await keep(connection, found, datetime.now(UTC))
+            count += len(found)
+        assert count == 3 * enterprises
+        sheet.note("positions_10k_s", (time.perf_counter() - started) * 10_000 / enterprises)
