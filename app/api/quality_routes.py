@@ -11,11 +11,11 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from app.api.access import Reader, visible_enterprise, visible_region
-from app.api.answers import AskedFormat, Format, format_of, json_answer, number, table
+from app.api.answers import AskedFormat, columns_of, json_answer, number, sink_of
 from app.api.deps import Deps
 from app.api.line_routes import AskedMonth, month_asked
 from app.api.parameters import known_parameters
-from app.api.schemas import QualityOut, RegionQualityOut
+from app.api.schemas import MeterQualityOut, QualityOut, RegionQualityOut
 from app.store.quality import FittingRate, MeterQuality, enterprise_quality, fitting_rates, region_quality
 from energy.interval import from_us
 from energy.quality import COMPLETE_ENOUGH, DAYS_AGAINST_MONTH, GRACE_S, Calibration, Gap, Repair, share
@@ -40,11 +40,11 @@ async def get_quality(
     await visible_enterprise(deps, caller, enterprise)
     wanted, zone = month_asked(month, deps), deps.calendar.zone
     found = await enterprise_quality(deps.database.pool, enterprise, wanted, deps.calendar, deps.now_us())
-    chosen = format_of(request, asked)
     meters = [meter_out(one, zone) for one in found]
-    if chosen is not Format.JSON:
-        rows = [{**row, "gaps": len(row["gaps"])} for row in meters]
-        return table(rows, list(rows[0]) if rows else ["meter"], chosen, f"quality-{enterprise}", {})
+    sink = sink_of(request)
+    if sink is not None:
+        columns = {**columns_of(MeterQualityOut), "gaps": "integer"}
+        return sink.take([row | {"gaps": len(row["gaps"])} for row in meters], columns, f"quality-{enterprise}")
     return json_answer(
         {
             "enterprise": enterprise,
