@@ -34,6 +34,7 @@ from app.api.job_worker import JobWorker
 from app.api.limits import RateLimits
 from app.api.protocol import StrictProtocol
 from app.rollup.explain import explain
+from app.rollup.nightly import NightlyVerification
 from app.rollup.worker import RollupWorker
 from app.settings import PREFIX, Settings, WrongSetting
 from app.store.alerts import StoredAlerts
@@ -239,7 +240,9 @@ class Service:
             if commands:
                 parts["resend"] = self._resend_requests(commands).run(stop)
         if ServiceRole.WORKER in self._roles:
-            parts["rollup"] = RollupWorker(self._database, self._calendar).run(stop)
+            rollup = RollupWorker(self._database, self._calendar, closing_day=self._settings.closing_day)
+            parts["rollup"] = rollup.run(stop)
+            parts["verification"] = self._nightly().run(stop)
             parts["alerts"] = self._alert_engine().run(stop)
             if self._settings.smtp_url is not None:
                 parts["mail"] = self._mail_sender(self._settings.smtp_url).run(stop)
@@ -294,6 +297,15 @@ class Service:
         )
         return ListenerDoor(at, self._pipeline, self._registry, metrics=self._metrics, bounds=bounds, context=context)
 
+    def _nightly(self) -> NightlyVerification:
+        return NightlyVerification(
+            self._database,
+            self._calendar,
+            at=time.fromisoformat(self._settings.verify_at),
+            sample=self._settings.verify_sample,
+            now=lambda: datetime.now(UTC),
+        )
+
     def _resend_requests(self, commands: Sequence[Command]) -> ResendRequests:
         """Gateways at the listener are asked there, the others through the broker."""
         return ResendRequests(
@@ -339,6 +351,7 @@ class Service:
             limits=RateLimits(self._settings.rate_limit_per_min),
             feed=self._feed,
             webhooks_private=self._settings.webhook_private,
+            closing_day=self._settings.closing_day,
         )
 
     def _application(self) -> Any:

@@ -153,6 +153,15 @@ class Settings(BaseSettings):
     clock_skew_max_s: Annotated[int, Field(ge=1, le=86400)] = Field(
         default=120, description="a gateway whose clock is off by more than this many seconds is named"
     )
+    closing_day: Annotated[int, Field(ge=1, le=28)] = Field(
+        default=10, description="day of the next month on which a month is closed; later changes are restatements"
+    )
+    verify_sample: Annotated[int, Field(ge=0, le=100_000)] = Field(
+        default=20, description="enterprises computed from nothing and compared every night; 0 for none"
+    )
+    verify_at: str = Field(
+        default="02:30", pattern=r"^([01]\d|2[0-3]):[0-5]\d$", description="local time of that, as HH:MM"
+    )
     resend_after_s: Annotated[int, Field(ge=1, le=86400)] = Field(
         default=30,
         description="seconds a gap in a gateway's `seq` may fill by itself before the gateway is asked for it",

@@ -93,6 +93,7 @@ class ApiDeps:
     webhooks_private: bool = False
     limits: RateLimits = field(default_factory=lambda: RateLimits(0))
     hashing: Hashing = field(default_factory=Hashing)
+    closing_day: int = 10
 
     def now_us(self) -> int:
         return int(self.clock().timestamp() * 1_000_000)

@@ -24,6 +24,7 @@ from app.store.energy import (
     RegionTotal,
     TooManyBuckets,
     energy_series,
+    known_series,
     region_totals,
 )
 from app.store.gateways import gateway_states
@@ -40,6 +41,20 @@ Moment = Annotated[
 ]
 
 
+KnownOn = Annotated[
+    str | None,
+    Query(max_length=64, description=f"What was known at this moment, or at the end of this local day. {BOUND}"),
+]
+
+
+def known_us(text: str, deps: ApiDeps) -> int:
+    """The instant asked for: of a local day, month or year its end; never later than now."""
+    begins_us = bound_us(text, deps.calendar.zone)
+    length = {4: Level.YEAR, 7: Level.MONTH, 10: Level.DAY}.get(len(text))
+    ends_us = begins_us if length is None else deps.calendar.bucket_end(length, begins_us) - 1
+    return min(ends_us, deps.now_us())
+
+
 @router.get("/enterprises/{enterprise}/energy", operation_id="getEnergy", response_model=EnergyOut)
 async def get_energy(
     enterprise: str,
@@ -52,9 +67,13 @@ async def get_energy(
     by: By = By.CARRIER,
     basis: Basis = Basis.EQUIVALENT,
     co2_dataset: Dataset = DEFAULT_CO2_DATASET,
+    known_on: KnownOn = None,
     asked: AskedFormat = None,
 ) -> Response:
-    """Energy in [from, to) by local hour, day, month or year. What nobody measured is null, never 0."""
+    """Energy in [from, to) by local hour, day, month or year. What nobody measured is null, never 0.
+
+    With `known_on` it is what was known on that day of the months that were closed by then.
+    """
     await visible_enterprise(deps, caller, enterprise)
     zone = deps.calendar.zone
     bounds = bound_us(start, zone), bound_us(end, zone)
@@ -62,18 +81,32 @@ async def get_energy(
         raise BadQuery("to", "it should be later than from; the range is [from, to)")
     sink = sink_of(request)
     piece = bounds if sink is None else _piece(sink, interval, *bounds)
-    series = await energy_series(
-        deps.database.pool,
-        enterprise=enterprise,
-        start_us=piece[0],
-        end_us=piece[1],
-        level=interval,
-        by=by,
-        basis=basis,
-        calendar=deps.calendar,
-        now_us=deps.now_us(),
-        co2_dataset=co2_dataset,
-    )
+    if known_on is None:
+        series = await energy_series(
+            deps.database.pool,
+            enterprise=enterprise,
+            start_us=piece[0],
+            end_us=piece[1],
+            level=interval,
+            by=by,
+            basis=basis,
+            calendar=deps.calendar,
+            now_us=deps.now_us(),
+            co2_dataset=co2_dataset,
+        )
+    else:
+        series = await known_series(
+            deps.database.pool,
+            enterprise=enterprise,
+            start_us=piece[0],
+            end_us=piece[1],
+            level=interval,
+            by=by,
+            basis=basis,
+            calendar=deps.calendar,
+            known_us=known_us(known_on, deps),
+            closing_day=deps.closing_day,
+        )
     if sink is not None:
         following = None if series.buckets[-1].end_us >= bounds[1] else str(series.buckets[-1].end_us)
         return sink.take(list(lines(series, zone)), LINES[by], f"energy-{enterprise}", following)

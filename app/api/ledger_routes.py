@@ -7,14 +7,23 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
-from app.api.access import Reader, Writer, visible_meter
+from app.api.access import Reader, Writer, sight, visible_meter
 from app.api.answers import AskedFormat, Cursor, Limit, listed, number_key, time_key
 from app.api.deps import Deps
 from app.api.parameters import bound_us, known_parameters
 from app.api.problems import BadQuery
-from app.api.schemas import AuditOut, CarrierInfoOut, Listed, ReadingOut, RevisionOut
-from app.store import listings
-from energy.interval import from_us
+from app.api.schemas import (
+    AuditOut,
+    CarrierInfoOut,
+    DifferenceOut,
+    Listed,
+    ReadingOut,
+    RestatementOut,
+    RevisionOut,
+    VerificationOut,
+)
+from app.store import closings, listings, verifications
+from energy.interval import Level, from_us
 
 router = APIRouter(tags=["ledger"], dependencies=[Depends(known_parameters)])
 
@@ -86,3 +95,74 @@ async def list_audit(
     """Who did what, newest first; also who asked for what was not theirs to see."""
     page = await listings.trail(deps.database, kind=object_kind, key=object_id, limit=limit, after=number_key(cursor))
     return listed(request, page.items, page.next, asked, "audit", AuditOut)
+
+
+@router.get("/restatements", operation_id="listRestatements", response_model=Listed[RestatementOut])
+async def list_restatements(
+    deps: Deps,
+    caller: Reader,
+    request: Request,
+    region: Text = None,
+    enterprise: Text = None,
+    carrier: Text = None,
+    month: Annotated[
+        str | None, Query(max_length=64, description="The local month that was changed, as 2026-10.")
+    ] = None,
+    start: Annotated[str | None, Query(alias="from", max_length=64, description="Changes at or after it.")] = None,
+    end: Annotated[str | None, Query(alias="to", max_length=64, description="Changes before it.")] = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+    asked: AskedFormat = None,
+) -> Response:
+    """What changed a month after it was closed, newest first: by whom, why, and the figures before and after."""
+    seen, zone = sight(caller), deps.calendar.zone
+    month_us, since_us, until_us = [None if text is None else bound_us(text, zone) for text in (month, start, end)]
+    if month_us is not None and deps.calendar.bucket_start(Level.MONTH, month_us) != month_us:
+        raise BadQuery("month", "it should be a local month such as 2026-10")
+    page = await closings.list_restatements(
+        deps.database,
+        scope=seen.scope,
+        only=seen.only,
+        region=region,
+        enterprise_id=enterprise,
+        carrier=carrier.lower() if carrier else None,
+        month=None if month_us is None else from_us(month_us),
+        since=None if since_us is None else from_us(since_us),
+        until=None if until_us is None else from_us(until_us),
+        limit=limit,
+        after=number_key(cursor),
+    )
+    shown = [row | {"month": row["month"].astimezone(zone)} for row in page.items]
+    return listed(request, shown, page.next, asked, "restatements", RestatementOut)
+
+
+@router.get("/verifications", operation_id="listVerifications", response_model=Listed[VerificationOut])
+async def list_verifications(
+    deps: Deps, caller: Reader, request: Request, limit: Limit = 100, cursor: Cursor = None, asked: AskedFormat = None
+) -> Response:
+    """The nights on which a sample of the figures was computed from raw readings and compared, newest first."""
+    page = await verifications.list_verifications(deps.database, limit=limit, after=number_key(cursor))
+    return listed(request, page.items, page.next, asked, "verifications", VerificationOut)
+
+
+@router.get("/verifications/differences", operation_id="listDifferences", response_model=Listed[DifferenceOut])
+async def list_differences(
+    deps: Deps,
+    caller: Reader,
+    request: Request,
+    everything: Annotated[bool, Query(alias="all", description="Also those that have gone.")] = False,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+    asked: AskedFormat = None,
+) -> Response:
+    """Stored figures that are not what the readings say, newest first. There should be none."""
+    seen = sight(caller)
+    page = await verifications.list_differences(
+        deps.database,
+        scope=seen.scope,
+        only=seen.only,
+        everything=everything,
+        limit=limit,
+        after=number_key(cursor),
+    )
+    return listed(request, page.items, page.next, asked, "differences", DifferenceOut)

@@ -25,7 +25,7 @@ from app.store.budgets import AlreadyDecided, Overtaken
 from app.store.co2_sets import DatasetUnknown
 from app.store.coefficients import FactorsOverlap
 from app.store.credit_code import WrongCreditCode
-from app.store.energy import EnterpriseUnknown, TooManyBuckets
+from app.store.energy import EnterpriseUnknown, NotKnownThen, TooManyBuckets
 from app.store.jobs import NotDone, TooManyJobs
 from app.store.levels import LevelsOverlap
 from app.store.lines import CountedTwice, MonthInFuture, SharesExceedOne
@@ -134,6 +134,7 @@ PROBLEMS: Mapping[type[Exception], tuple[int, str, str, str]] = {
     TimezoneMissing: (422, "timezone-missing", "The time has no offset", "时间缺少时区"),
     BadTime: (422, "bad-time", "Not a time", "时间格式有误"),
     TooManyBuckets: (422, "range-too-long", "The range is too long for this interval", "时间范围过长"),
+    NotKnownThen: (422, "not-known-then", "Nothing of this kind is kept of that day", "该日的此类数据未留存"),
     DatasetUnknown: (422, "co2-dataset-unknown", "No such set of CO2 factors", "二氧化碳排放因子数据集不存在"),
     BadCursor: (422, "bad-cursor", "Not a cursor of this list", "游标无效"),
     BadQuery: (422, "bad-query", "A query parameter cannot be used", "查询参数有误"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -26,7 +27,8 @@ from app.rollup.windows import (
     whole_window,
     window_of,
 )
-from app.store import events, rollups
+from app.store import closings, events, rollups
+from app.store.closings import Change
 from app.store.numeric_wire import Wide, wide
 from app.store.readings import is_unavailable
 from app.store.rollups import (
@@ -40,6 +42,7 @@ from app.store.rollups import (
     ReadingRows,
     Stretches,
 )
+from energy.closing import closes_us, last_closed_us
 from energy.consumption import Held, reach_us
 from energy.interval import DAY_US, HOUR_US, Level, SiteCalendar, from_us
 from energy.reading import Series
@@ -70,16 +73,25 @@ class Outcome:
     aside: dict[int, int] = field(default_factory=dict)
 
 
+def clock_us() -> int:
+    """Now, in microseconds since 1970."""
+    return time.time_ns() // 1000
+
+
 @dataclass(frozen=True, slots=True)
 class Book:
     """What recomputing needs to know besides the readings.
 
     The tariff is asked for after the marks are taken: whoever changes a factor leaves a mark in the same transaction,
     so a mark that was taken is never worked off with the factor from before.
+
+    A month is closed on `closing_day` of the next.
     """
 
     calendar: SiteCalendar
     tariff: Callable[[Connection], Awaitable[Tariff]]
+    closing_day: int = 10
+    now_us: Callable[[], int] = clock_us
 
 
 async def rework(
@@ -152,13 +164,13 @@ async def _rework_meters(
     outcome.failed |= {number: str(error) for number, error in found.items() if isinstance(error, ValueError)}
     stretches = [one for one in _stretches(marks) if one.meter_id in sound]
     if not one_by_one:
-        await _rework_stretches(connection, book, sound, stretches, outcome)
+        await _rework_stretches(connection, book, sound, stretches, marks, outcome)
         return
     for number, account in sound.items():
         try:
             async with connection.transaction():
                 mine = [one for one in stretches if one.meter_id == number]
-                await _rework_stretches(connection, book, {number: account}, mine, outcome)
+                await _rework_stretches(connection, book, {number: account}, mine, marks, outcome)
         except asyncpg.PostgresError as error:
             if is_unavailable(error):
                 raise
@@ -177,6 +189,7 @@ async def _rework_stretches(
     book: Book,
     accounts: Mapping[int, MeterAccount],
     stretches: Sequence[Marked],
+    marks: Sequence[Mark],
     outcome: Outcome,
 ) -> None:
     windows = await _windows(connection, book.calendar, accounts, stretches)
@@ -184,7 +197,7 @@ async def _rework_stretches(
     outcome.failed |= done.failed
     outcome.meters += len({part.meter_id for part in done.parts})
     if done.parts:
-        new = await _write(connection, book, accounts, done)
+        new = await _write_on_record(connection, book, accounts, done, marks)
         outcome.hours += len(new)
         await events.record_arrivals(connection, arrivals(accounts, new))
         first = {window.meter_id for window in windows if window.read_from_us == BEGINNING_US}
@@ -369,6 +382,26 @@ async def _again(
     settled = [window for window, wish in rest if wish is None]
     further = [reading_further(w, end) for w, end in zip(wanted, ends, strict=True)]
     return disjoint([*found, *whole, *settled, *further])
+
+
+async def _write_on_record(
+    connection: Connection, book: Book, accounts: Mapping[int, MeterAccount], done: _Done, marks: Sequence[Mark]
+) -> Figures:
+    """Write, and record what that changes in months that are closed."""
+    changes = [Change(p.meter_id, accounts[p.meter_id].enterprise, p.start_us, p.end_us) for p in done.parts]
+    last_us = last_closed_us(book.calendar, book.now_us(), book.closing_day)
+    spans = [
+        (enterprise, _widened(book.calendar, Level.MONTH, begin, end)[0], end)
+        for enterprise, begin, end in closings.spans_of(changes, last_us)
+    ]
+    if not spans:
+        return await _write(connection, book, accounts, done)
+    before = await closings.months(connection, spans)
+    new = await _write(connection, book, accounts, done)
+    after = await closings.months(connection, spans)
+    closes = {month_us: closes_us(book.calendar, month_us, book.closing_day) for _, month_us, _ in {**before, **after}}
+    await closings.restate(connection, before, after, changes, marks, closes)
+    return new
 
 
 async def _write(connection: Connection, book: Book, accounts: Mapping[int, MeterAccount], done: _Done) -> Figures:

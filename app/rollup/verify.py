@@ -48,13 +48,26 @@ class Difference:
 
 @dataclass(slots=True)
 class Verification:
-    """What was looked at and what differed. `waiting`: marks not worked off; what they touch may rightly differ yet."""
+    """What was looked at and what differed. `waiting`: marks not worked off; what they touch may rightly differ yet.
 
+    `unsettled`: enterprises of which such marks name a meter.
+    """
+
+    enterprises: int = 0
     meters: int = 0
     readings: int = 0
     buckets: int = 0
     waiting: int = 0
     differences: list[Difference] = field(default_factory=list)
+    unsettled: list[str] = field(default_factory=list)
+
+    def add(self, other: Verification) -> None:
+        """Another one's counts and differences."""
+        self.enterprises += other.enterprises
+        self.meters += other.meters
+        self.readings += other.readings
+        self.buckets += other.buckets
+        self.differences += other.differences
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +102,9 @@ async def verify(
             calendar, factors, BEGINNING_US if from_us is None else from_us, END_US if to_us is None else to_us
         )
         for one, meters in await rollups.meters_by_enterprise(connection, enterprise):
+            found.enterprises += 1
+            if await rollups.are_marked(connection, meters):
+                found.unsettled.append(one)
             await _verify_enterprise(connection, scope, one, meters, found)
     return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ import asyncpg
 from prometheus_client import Counter, Gauge
 
 from app.rollup.recompute import Tariff
-from app.rollup.rework import PAIRS_AT_ONCE, Book, Outcome, rework
+from app.rollup.rework import PAIRS_AT_ONCE, Book, Outcome, clock_us, rework
 from app.store.database import Database
 from app.store.energy import backlog
 from app.store.factors import FactorRows, factor_rows, factors_of
@@ -61,12 +61,16 @@ class RollupWorker:
         poll_s: float = 1.0,
         pause_s: float = 0.2,
         pairs_at_once: int = PAIRS_AT_ONCE,
+        closing_day: int = 10,
+        now_us: Callable[[], int] = clock_us,
     ) -> None:
         self._pool = database.pool
         self._calendar = calendar
         self._poll_s = poll_s
         self._pause_s = pause_s
         self._pairs = pairs_at_once
+        self._closing_day = closing_day
+        self._now_us = now_us
         self._wake = asyncio.Event()
         self._aside: dict[int, _Aside] = {}
         self._one_by_one = 0
@@ -116,7 +120,7 @@ class RollupWorker:
         started_s = time.monotonic()
         aside = self._still_aside(started_s)
         async with self._pool.acquire() as connection:
-            book = Book(self._calendar, self._tariff)
+            book = Book(self._calendar, self._tariff, self._closing_day, self._now_us)
             outcome = await rework(connection, book, pairs=self._pairs, aside=aside, one_by_one=self._one_by_one > 0)
             self._one_by_one = max(0, self._one_by_one - 1)
             waiting = await backlog(connection)

@@ -15,10 +15,12 @@ import asyncpg
 import numpy as np
 import numpy.typing as npt
 
+from app.store import closings
 from app.store.co2_sets import Rows, co2_of_set, with_co2_of_carriers, with_co2_of_meters
 from app.store.numeric_wire import exact_sum
 from app.store.readings import MOMENT
 from app.store.rollups import WORD, Connection
+from energy.closing import closes_us
 from energy.explanation import MeterTree
 from energy.interval import Level, SiteCalendar
 from energy.reading import Role
@@ -50,6 +52,10 @@ class TooManyBuckets(ValueError):
     def __init__(self, count: int, limit: int = MOST_BUCKETS) -> None:
         self.count, self.limit = count, limit
         super().__init__(f"{count} buckets asked for, at most {limit} are answered")
+
+
+class NotKnownThen(ValueError):
+    """What was known on a day is kept by month and carrier."""
 
 
 class By(StrEnum):
@@ -474,6 +480,90 @@ def _sum(parts: Sequence[Decimal | None]) -> Decimal | None:
 async def meters_to_explain(connection: Connection, enterprise: str) -> list[tuple[int, str, int]]:
     """An enterprise's meters as (number, name, level), in order of their codes."""
     return [(row[0], row[1], row[2]) for row in await connection.fetch(EXPLAINED, enterprise)]
+
+
+async def known_series(
+    pool: asyncpg.Pool,
+    *,
+    enterprise: str,
+    start_us: int,
+    end_us: int,
+    level: Level,
+    by: By,
+    basis: Basis,
+    calendar: SiteCalendar,
+    known_us: int,
+    closing_day: int,
+) -> EnergySeries:
+    """Months or years as they were known at an instant, from the months that were closed by then.
+
+    A bucket with a month that was not is missing, and says so. Raises EnterpriseUnknown, TooManyBuckets, NotKnownThen.
+    """
+    if level not in (Level.MONTH, Level.YEAR) or by is By.METER:
+        raise NotKnownThen(
+            "what was known on a day is kept by month and carrier: ask for P1M or P1Y, by total or carrier"
+        )
+    edges = _edges(calendar, level, start_us, end_us)
+    async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+        if not await connection.fetchval(KNOWN, enterprise):
+            raise EnterpriseUnknown(enterprise)
+        meters = await connection.fetch(METERS, enterprise)
+        known = await closings.known_on(connection, enterprise, int(edges[0]), int(edges[-1]), known_us)
+        factor_set = await connection.fetchval(FACTOR_SET)
+    due = _Due.of(meters, edges, known_us)
+    rows, open_months = _known_rows(known, edges, basis), _open_months(calendar, edges, known_us, closing_day)
+    shares = _shares(rows, due, edges)
+    carriers = _carriers(rows, due, edges)
+    buckets = tuple(
+        _not_known(edges, at, open_months[at])
+        if at in open_months
+        else _bucket(edges, at, carriers.get(at, ()), (), shares[at], by)
+        for at in range(len(edges) - 1)
+    )
+    return EnergySeries(enterprise, level, by, basis, known_us, factor_set, DEFAULT_CO2_DATASET, buckets)
+
+
+def _known_rows(
+    known: Mapping[int, Mapping[str, Mapping[str, Any]]], edges: Int64s, basis: Basis
+) -> list[dict[str, Any]]:
+    """The months added up to the buckets, in the shape of the stored ones."""
+    sums: dict[tuple[int, str], dict[str, Any]] = {}
+    for month_us, carriers in sorted(known.items()):
+        start_us = int(edges[int(np.searchsorted(edges, month_us, side="right")) - 1])
+        for carrier, figures in carriers.items():
+            row = {
+                "quantity": figures["quantity"],
+                "quantity_net": figures["quantity_net"],
+                "tce": figures[f"tce_{basis}"],
+                "tce_net": figures[f"tce_{basis}_net"],
+                **{name: figures[name] for name in ("tco2", "tco2_net", "measured_us", "estimated_us", "held")},
+            }
+            there = sums.get((start_us, carrier))
+            if there is not None:
+                row = {name: _both(there[name], value) for name, value in row.items()}
+            sums[start_us, carrier] = {"start_us": start_us, "carrier": carrier, "unit": figures["unit"], **row}
+    return [sums[key] for key in sorted(sums)]
+
+
+def _both(one: Any, other: Any) -> Any:
+    if one is None or other is None:
+        return None
+    return exact_sum([one, other]) if isinstance(one, Decimal) else one + other
+
+
+def _open_months(calendar: SiteCalendar, edges: Int64s, known_us: int, closing_day: int) -> dict[int, str]:
+    """Buckets with a month that was not closed at the instant, and the first such month."""
+    found: dict[int, str] = {}
+    for month_us in calendar.edges_us(Level.MONTH, int(edges[0]), int(edges[-1]) - 1)[:-1].tolist():
+        at = int(np.searchsorted(edges, month_us, side="right")) - 1
+        if closes_us(calendar, month_us, closing_day) > known_us:
+            found.setdefault(at, f"{calendar.local_date(month_us):%Y-%m}")
+    return found
+
+
+def _not_known(edges: Int64s, at: int, month: str) -> Bucket:
+    span = int(edges[at]), int(edges[at + 1])
+    return Bucket(*span, None, None, None, None, Status.MISSING, 0.0, 0, (f"not-closed:{month}",), (), ())
 
 
 async def enterprise_totals(

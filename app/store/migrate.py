@@ -150,8 +150,9 @@ def _load_reference(connection: Connection) -> None:
     connection.execute(insert(factor_set).values(id=f"reference-{digest[:12]}", sha256=digest))
     if connection.scalar(text("SELECT EXISTS (SELECT FROM coal_factor WHERE origin = 'entered')")):
         connection.execute(text(FACTOR_SET))
-    every_meter = select(text("array_agg(meter_id)")).select_from(meter).having(text("count(*) > 0"))
-    connection.execute(insert(touched).from_select(["meter_id"], every_meter))
+    said = text("array_agg(meter_id), 'factors of the reference tables', 'migrate'")
+    every_meter = select(said).select_from(meter).having(text("count(*) > 0"))
+    connection.execute(insert(touched).from_select(["meter_id", "cause", "actor"], every_meter))
 
 
 def _load_levels(connection: Connection) -> None:

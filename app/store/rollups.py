@@ -379,6 +379,11 @@ def _sound_account(row: asyncpg.Record, record: MeterRecord) -> MeterAccount:
     )
 
 
+async def are_marked(connection: Connection, meters: Sequence[int]) -> bool:
+    """Whether a mark that is not worked off names one of these meters."""
+    return bool(await connection.fetchval("SELECT EXISTS (SELECT FROM touched WHERE meter_id && $1::int[])", meters))
+
+
 async def owners(connection: Connection, meters: Sequence[int]) -> list[str]:
     """The enterprises of these meters."""
     return [row[0] for row in await connection.fetch(OWNERS, meters)]

@@ -420,6 +420,52 @@ deleted_reading = Table(
     moment("received_at"),
 )
 
+restatement = Table(
+    "restatement",
+    metadata,
+    Column("restatement_id", BigInteger, Identity(always=True), primary_key=True),
+    moment("at", now=True),
+    required("enterprise", Text, ForeignKey("enterprise.id", ondelete="CASCADE")),
+    moment("month"),
+    required("carrier", Text),
+    Column("before", JSONB),
+    Column("after", JSONB),
+    required("causes", JSONB),
+    Column("loading", Boolean, nullable=False, server_default=text("false")),
+    Index("restatement_of", "enterprise", "month", "carrier", "restatement_id"),
+)
+
+verification = Table(
+    "verification",
+    metadata,
+    Column("verification_id", Integer, Identity(always=True), primary_key=True),
+    Column("night", Date, nullable=False, unique=True),
+    moment("started_at"),
+    moment("finished_at", null=True),
+    required("seed", BigInteger),
+    required("asked", Integer),
+    *(Column(name, Integer, nullable=False, server_default=text("0")) for name in ("enterprises", "passed_over")),
+    *(Column(name, BigInteger, nullable=False, server_default=text("0")) for name in ("meters", "readings", "buckets")),
+    Column("differences", Integer, nullable=False, server_default=text("0")),
+)
+
+verification_difference = Table(
+    "verification_difference",
+    metadata,
+    Column("difference_id", BigInteger, Identity(always=True), primary_key=True),
+    required("verification_id", Integer, ForeignKey("verification.verification_id")),
+    required("enterprise", Text, ForeignKey("enterprise.id", ondelete="CASCADE")),
+    required("table_name", Text),
+    required("key", Text),
+    moment("start"),
+    required("column_name", Text),
+    Column("stored", Text),
+    Column("expected", Text),
+    moment("found_at", now=True),
+    moment("gone_at", null=True),
+    Index("verification_difference_open", "enterprise", postgresql_where=text("gone_at IS NULL")),
+)
+
 
 def meter_rollup(level: str) -> Table:
     return Table(

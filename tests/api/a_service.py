@@ -38,7 +38,8 @@ EMPTY = """
 TRUNCATE event, webhook, webhook_delivery, job, job_part;
 TRUNCATE account, login_session, login_attempt, idempotent_answer,
     reading, reading_revision, held_reading, touched, meter_exchange, meter_multiplier, reading_decision,
-    reading_deletion, deleted_reading, rejected_message, rejected_reading, api_token, audit,
+    reading_deletion, deleted_reading, restatement, verification, verification_difference,
+    rejected_message, rejected_reading, api_token, audit,
     meter_hour, meter_day, meter_month, meter_year,
     enterprise_hour, enterprise_day, enterprise_month, enterprise_year,
     budget_revision, budget_exclusion, budget_position, budget_standing;

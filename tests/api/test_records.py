@@ -191,3 +191,31 @@ async def test_held_readings_of_others_are_not_seen(api: Api) -> None:
     await api.sql("UPDATE enterprise SET region = '445303' WHERE id = $1", OWN)
     assert (await api.get("held", role="supervisor")).json()["items"] == []
     is_problem(await api.get(f"{METER}/held", role="supervisor"), 404, "not-found")
+
+
+async def test_a_corrected_closed_month_is_listed_and_the_old_figure_can_still_be_asked(api: Api) -> None:
+    """October 2025: 20 kWh, known since December; then the multiplier is corrected to 3."""
+    await api.sql("UPDATE enterprise SET created_at = '2020-01-01T00:00:00Z'")
+    start = datetime.fromisoformat("2025-10-05T00:00:00+08:00")
+    await readings(api, [0, 10, 20], first=(start - START).total_seconds() / 3600)
+    await api.sql("UPDATE restatement SET at = '2025-12-01T00:00:00Z'")
+    await api.patch(METER, {"multiplier": 3})
+    await api.rolled_up()
+    await api.sql("UPDATE restatement SET at = '2026-01-01T00:00:00Z' WHERE at > '2025-12-01T00:00:00Z'")
+
+    newest = (await api.get("restatements", params={"month": "2025-10", "enterprise": OWN})).json()["items"][0]
+    assert (newest["before"]["quantity"], newest["after"]["quantity"]) == (20, 60)
+    assert newest["month"] == "2025-10-01T00:00:00+08:00"
+    assert newest["causes"][0]["why"] == "meter.change"
+    assert newest["causes"][0]["who"].endswith("the admin")
+    asked = {"from": "2025-10", "to": "2025-11", "interval": "P1M"}
+    for known, kwh in ((None, 60), ("2025-12-24", 20), ("2026-12-31", 60)):
+        more = {} if known is None else {"known_on": known}
+        answer = await api.get(f"enterprises/{OWN}/energy", params=asked | more)
+        (bucket,) = answer.json()["buckets"]
+        assert bucket["carriers"][0]["quantity"] == kwh
+    early = (await api.get(f"enterprises/{OWN}/energy", params=asked | {"known_on": "2025-11-09"})).json()
+    assert early["buckets"][0]["status"] == "missing"
+    assert early["buckets"][0]["reasons"] == ["not-closed:2025-10"]
+    hourly = {"from": "2025-10-05", "to": "2025-10-06", "interval": "PT1H", "known_on": "2025-12-24"}
+    is_problem(await api.get(f"enterprises/{OWN}/energy", params=hourly), 422, "not-known-then")
