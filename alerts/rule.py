@@ -222,7 +222,7 @@ class AlertSettings:
         "汇总邮件正文列出的企业数，其余见附件",
     )
     barometer_orange: float = _number(
-        1.02,
+        1.0,
         "1",
         1.0,
         10.0,

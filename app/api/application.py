@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api import (
     account_routes,
+    alert_routes,
     budget_routes,
     energy_routes,
     event_routes,
@@ -53,6 +54,7 @@ ROUTERS = (
     event_routes.router,
     webhook_routes.router,
     job_routes.router,
+    alert_routes.router,
 )
 BODYLESS = ("GET", "HEAD", "OPTIONS", "DELETE")
 HEADERS_MAX_BYTES = 32 << 10

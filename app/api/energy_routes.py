@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
+from alerts.barometer import RegionOutlook, warn
 from app.api.access import Reader, visible_enterprise, visible_region
 from app.api.answers import AskedFormat, Columns, Sink, columns_of, json_answer, number, sink_of
 from app.api.deps import ApiDeps, Deps
 from app.api.parameters import bound_us, known_parameters
 from app.api.problems import BadQuery
 from app.api.schemas import BucketOut, CarrierOut, EnergyOut, MeterFigureOut, OverviewOut
+from app.store.alert_settings import settings_book
 from app.store.energy import (
     Bucket,
     By,
@@ -28,6 +31,7 @@ from app.store.energy import (
     region_totals,
 )
 from app.store.gateways import gateway_states
+from app.store.region_standing import region_standing
 from energy.interval import DAY_US, Level, from_us
 from energy.tce import DEFAULT_CO2_DATASET, Basis
 
@@ -220,16 +224,40 @@ async def get_overview(
     basis: Basis = Basis.EQUIVALENT,
     at: Moment = None,
 ) -> Response:
-    """A region with all below it: the month and the year of a moment, and how its gateways are."""
+    """A region with all below it: the month and the year of a moment, its warning and why, and its gateways."""
     region = await visible_region(deps, caller, code)
     at_us = deps.now_us() if at is None else bound_us(at, deps.calendar.zone)
     month, year = [await _total(deps, code, level, at_us, basis) for level in (Level.MONTH, Level.YEAR)]
     states = await gateway_states(deps.database, code, deps.clock())
     names = {key: region[key] for key in ("code", "name_zh", "name_en")}
-    return json_answer(
-        names
-        | {"basis": basis.value, "co2_dataset": DEFAULT_CO2_DATASET, "month": month, "year": year, "gateways": states}
-    )
+    totals = {"basis": basis.value, "co2_dataset": DEFAULT_CO2_DATASET, "month": month, "year": year}
+    warned = await _warning(deps, code, from_us(at_us, deps.calendar.zone).year, basis)
+    return json_answer(names | totals | {"gateways": states} | warned)
+
+
+async def _warning(deps: ApiDeps, code: str, year: int, basis: Basis) -> dict[str, Any]:
+    """The county's colour, what it means and why; its target; its units and alerts by colour."""
+    standing = await region_standing(deps.database.pool, code, year=year, basis=basis.value)
+    units, target = dict(standing.units), standing.target
+    shown = {"with_budget": units.pop("units"), **units}
+    shown["evaluated_at"] = None if units["evaluated_at"] is None else units["evaluated_at"].isoformat()
+    warning = None
+    if target is not None and shown["with_budget"]:
+        async with deps.database.pool.acquire() as connection:
+            settings = (await settings_book(connection)).of(code).settings
+        outlook = RegionOutlook(
+            base=float(target["base"]),
+            incentive=float(target["incentive"]),
+            projected=units["projected"],
+            spent=units["spent"],
+            planned=units["planned"],
+            units=shown["with_budget"],
+            cover=units["cover"],
+        )
+        found = warn(settings, outlook, "tce")
+        warning = asdict(found) | {"level": found.level.word}
+    ends = None if target is None else {"base": number(target["base"]), "incentive": number(target["incentive"])}
+    return {"target": ends, "warning": warning, "units": shown, "alerts": dict(standing.alerts)}
 
 
 async def _total(deps: ApiDeps, code: str, level: Level, at_us: int, basis: Basis) -> dict[str, Any]:

@@ -18,9 +18,12 @@ from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
+from alerts.rule import WrongRule
+from alerts.states import TransitionRefused
 from app.api.chinese import fault_in_chinese, in_chinese
 from app.store.access import ScopeUnknown
 from app.store.accounts import LoginLocked, LoginRefused
+from app.store.alert_listings import SilenceRefused
 from app.store.budgets import AlreadyDecided, Overtaken
 from app.store.co2_sets import DatasetUnknown
 from app.store.coefficients import FactorsOverlap
@@ -117,6 +120,9 @@ PROBLEMS: Mapping[type[Exception], tuple[int, str, str, str]] = {
     MonthInFuture: (422, "month-in-future", "The month has not begun", "月份尚未开始"),
     NotDone: (409, "job-not-done", "The job has no result yet", "任务尚无结果"),
     TooManyWebhooks: (409, "too-many-webhooks", "No more webhooks for this token", "该令牌的回调数量已达上限"),
+    TransitionRefused: (409, "transition-refused", "The alert is not in a state for this", "预警当前状态不允许此操作"),
+    SilenceRefused: (422, "silence-refused", "This silence is not allowed", "不允许此静默"),
+    WrongRule: (422, "wrong-setting", "A setting cannot have this value", "设置取值有误"),
     WrongCreditCode: (422, "wrong-credit-code", "Not a unified social credit code", "统一社会信用代码有误"),
     ExchangeInFuture: (422, "exchange-in-future", "The exchange is yet to come", "换表尚未发生"),
     ExchangeBelowRegister: (422, "exchange-below-register", "The register showed otherwise", "与表计示值不符"),

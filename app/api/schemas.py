@@ -7,6 +7,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
+from app.api.alert_schemas import StandingAlertsOut, TargetOut, UnitsOut, WarningOut
 from app.store.access import CallerKind, TokenRole
 from app.store.entries import (
     AccuracyClass,
@@ -632,6 +633,10 @@ class OverviewOut(BaseModel):
     month: PeriodOut
     year: PeriodOut
     gateways: GatewaysOut
+    target: TargetOut | None = Field(description="Of the year and basis; null where the region has none.")
+    warning: WarningOut | None = Field(description="The 晴雨表 colour and why; null without a target or a budget.")
+    units: UnitsOut
+    alerts: StandingAlertsOut
 
 
 class FactorOut(BaseModel):

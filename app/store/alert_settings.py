@@ -95,7 +95,8 @@ async def new_version(
 
 async def contacts_of(connection: AsyncConnection, region: str) -> list[Fields]:
     """Who is written to for a region, by address."""
-    found = select(region_contact).where(region_contact.c.region == region).order_by(region_contact.c.email)
+    shown = (region_contact.c.name, region_contact.c.email, region_contact.c.language)
+    found = select(*shown).where(region_contact.c.region == region).order_by(region_contact.c.email)
     return [dict(row._mapping) for row in await connection.execute(found)]
 
 

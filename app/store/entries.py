@@ -45,10 +45,17 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+Email = Annotated[str, StringConstraints(pattern=r"^[^@\s\x00<>]+@[^@\s\x00<>]+$", max_length=254)]
+Language = Literal["zh-CN", "en", "both"]
+
+
 class Contact(Body):
     name: Name
-    email: Annotated[str, StringConstraints(pattern=r"^[^@\s\x00]+@[^@\s\x00]+$", max_length=254)]
-    language: Literal["zh-CN", "en"] = "zh-CN"
+    email: Email
+    language: Language = Field(default="zh-CN", description="Of the mails; `both` has Chinese first, English below.")
+    role: Literal["energy_manager", "deputy", "legal_representative"] | None = Field(
+        default=None, description="Whom escalation means; without it the order of the contacts says it."
+    )
 
 
 class EnterpriseIn(Body):

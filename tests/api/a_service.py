@@ -43,6 +43,8 @@ TRUNCATE account, login_session, login_attempt, idempotent_answer,
     meter_hour, meter_day, meter_month, meter_year,
     enterprise_hour, enterprise_day, enterprise_month, enterprise_year,
     budget_revision, budget_exclusion, budget_position, budget_standing;
+TRUNCATE alert, alert_history, alert_evaluation, outbox, recipient, platform_alarm, alert_setting, region_contact,
+    region_target;
 TRUNCATE line_output, line_meter, line; DELETE FROM level WHERE origin = 'entered';
 DELETE FROM coal_factor WHERE origin = 'entered'; DELETE FROM co2_factor WHERE origin = 'entered';
 DELETE FROM meter_multiplier; DELETE FROM meter_exchange;
@@ -77,6 +79,14 @@ WITH token AS (
     OVERRIDING SYSTEM VALUE
     VALUES (:number, 'kept', 'enterprise', :enterprise, sha256(convert_to(:enterprise, 'UTF8'))))
 INSERT INTO account (name, role, scope) VALUES (:name, 'enterprise', :enterprise)
+"""
+
+
+AN_ALERT = """
+INSERT INTO alert (alert_id, enterprise, kind, period, subject, phase, level, seq, over_since, under_since, fact, data,
+    told, worst, facts, opened_at, raised_at, changed_at)
+OVERRIDING SYSTEM VALUE VALUES (:number, :enterprise, 'trend', '2026', 'equivalent', 'active', 'orange', 2,
+    '{NULL,NULL,NULL}', '{NULL,NULL,NULL}', false, 'ok', 'orange', 'orange', '{"p_over": 0.91}', :now, :now, :now)
 """
 
 
@@ -237,6 +247,7 @@ async def two_enterprises(database: Database) -> None:
                 await connection.execute(text(statement), {"number": number, "enterprise": key})
             for statement in (A_BUDGET, AN_EXCLUSION):
                 await connection.execute(text(statement), {"enterprise": key})
+            await connection.execute(text(AN_ALERT), {"number": number, "enterprise": key, "now": NOW})
             person = "person.own" if key == OWN else "person.foreign"
             await connection.execute(text(SOMEBODY), {"number": number, "enterprise": key, "name": person})
 

@@ -26,6 +26,7 @@ KEYS = {
     "user": "person.own",
     "line": "900001",
     "level": "1",
+    "alert": "900001",
 }
 KEYS |= {"webhook": WEBHOOK, "job": JOB}
 NEEDED = {"from": "2026-11-01", "to": "2026-12-01"}
@@ -101,6 +102,34 @@ async def rich(api: Api) -> None:
                INSERT INTO rejected_message (received_at, door, gateway, content_type, raw, digest, last_at)
                VALUES (now(), 'http', 'gw-own', 'application/json', '\x00ff', 'x', now()) RETURNING message_id)
            INSERT INTO rejected_reading (message_id, code, detail) SELECT message_id, 'malformed', 'x' FROM message"""
+    )
+    await api.sql(
+        """INSERT INTO alert_history (alert_id, seq, event, phase_before, phase_after, level_before, level_after, day,
+               at, actor, inputs)
+           VALUES (900001, 2, 'confirmed', 'pending', 'active', 'green', 'orange', now(), now(), 'x', '{}')"""
+    )
+    await api.sql("UPDATE alert SET silenced_until = now() + interval '1 day' WHERE alert_id = 900001")
+    await api.sql("INSERT INTO alert_setting VALUES ($1, 1, '{\"confirm_days\": 5}', 'x', 'x', now())", CITY)
+    await api.sql("INSERT INTO region_contact VALUES ($1, 'county@example.com', 'County', 'en')", CITY)
+    await api.sql("INSERT INTO region_target VALUES ($1, 2026, 'equivalent', 2000, 1000, 'x', 'x', now())", CITY)
+    await api.sql(
+        """INSERT INTO budget_position (enterprise, year, basis, revision, amount, as_of, evaluated_at, spent, excluded,
+               plan_to_date, p10, p50, p90, overrun_probability, tier, completeness, recent_cover, months)
+           VALUES ($1, 2026, 'equivalent', 1, 1000, now(), now(), 900, 0, 900, 950, 1020, 1090, 0.6, 'green', 1, 1, 10)
+           ON CONFLICT DO NOTHING""",
+        OWN,
+    )
+    await api.sql(
+        """WITH who AS (INSERT INTO recipient (owner, role, email, name, language)
+               VALUES ($1, 'energy_manager', 'm@example.com', 'm', 'zh-CN') RETURNING recipient_id)
+           INSERT INTO outbox (alert_id, seq, recipient_id, kind, level, delivery, payload, message_id, state, next_at,
+               created_at) SELECT 900001, 2, recipient_id, 'raised', 'orange', 'immediate', '{}', 'x', 'uncertain',
+               'infinity', now() FROM who""",
+        OWN,
+    )
+    await api.sql(
+        """INSERT INTO platform_alarm (kind, subject, detail, since, last_at)
+           VALUES ('smtp-barred', 'x', 'x', now(), now())"""
     )
     await api.sql(
         "UPDATE meter SET multiplier = 0.125, calibrated_until = '2027-05-31', first_at = '2026-11-02T00:00Z'"

@@ -30,6 +30,10 @@ from tests.api.a_service import (
 RANGE = {"from": "2026-11-01", "to": "2026-11-02"}
 """Parameters that a route cannot do without."""
 OBJECTS: dict[str, dict[str, dict[str, str]]] = {
+    "/regions/{code}/targets": {
+        which: {"code": code, "year": "2026"}
+        for which, code in (("own", OWN_REGION), ("foreign", FOREIGN_REGION), ("missing", MISSING_REGION))
+    },
     "/regions/{code}": {
         "own": {"code": OWN_REGION},
         "foreign": {"code": FOREIGN_REGION},
@@ -43,6 +47,11 @@ OBJECTS: dict[str, dict[str, dict[str, str]]] = {
         "own": {"enterprise": OWN},
         "foreign": {"enterprise": FOREIGN},
         "missing": {"enterprise": MISSING},
+    },
+    "/alerts/{alert}": {
+        "own": {"alert": "900001"},
+        "foreign": {"alert": "900002"},
+        "missing": {"alert": "900003"},
     },
     "/gateways/{gateway}": {
         "own": {"gateway": "gw-own"},
@@ -111,6 +120,7 @@ FOREIGN_BODIES: dict[str, dict[str, Any]] = {
         "source": "x",
         "valid_from": "2030-01-01",
     },
+    "createSilence": {"alert": 900_002, "days": 1, "reason": "x"},
     "createToken": {"name": "x", "role": "supervisor", "scope": FOREIGN_REGION},
     "createUser": {"name": "x", "role": "enterprise", "scope": FOREIGN},
 }
@@ -140,6 +150,11 @@ PARTS: dict[str, dict[str, Any]] = {
     "/lines/{line}": {"product": "cement", "capacity_per_year": 1, "unit": "t", "meters": []},
     "/lines/{line}/outputs": {"month": "2026-10", "quantity": 1},
     "/levels/{level}": {"unit": "kgce/t", "edition": "x", "source": "x", "valid_from": "2030-01-01"},
+    "/alerts/{alert}/acknowledge": {"comment": "x"},
+    "/alerts/{alert}/comment": {"comment": "x"},
+    "/regions/{code}/alert-settings": {"changes": {}, "reason": "x"},
+    "/regions/{code}/contacts": {"contacts": []},
+    "/regions/{code}/targets/{year}": {"base": 2, "incentive": 1, "reason": "x"},
 }
 """The path of a changing call → a body it reads, where {} is none."""
 OF_EVERYBODY = ("/levels",)
