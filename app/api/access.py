@@ -18,6 +18,7 @@ from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBea
 from app.api.answers import sink_of
 from app.api.deps import ApiDeps, Deps
 from app.api.problems import CsrfRefused, Forbidden, NoToken, TooMany
+from app.api.writes import first_time, in_its_turn
 from app.store import lines, registry
 from app.store.access import Caller, TokenRole, caller_by_number, caller_of, note_refusal
 from app.store.accounts import Session, session_of
@@ -66,6 +67,8 @@ async def reader(request: Request, deps: Deps, credentials: Credentials, secret:
     else:
         raise NoToken("send a token as Authorization: Bearer …, or log in")
     _count(request, deps, caller)
+    await in_its_turn(request, deps)
+    await first_time(request, deps, caller.key)
     ask_as(caller.asks_as)
     request.state.caller = caller
     return caller

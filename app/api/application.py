@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from functools import partial
 
 from fastapi import FastAPI
 from starlette.datastructures import MutableHeaders
@@ -36,6 +35,7 @@ from app.api.deps import ApiDeps
 from app.api.document import DESCRIPTION, TITLE, VERSION, document
 from app.api.exports import PREFIX, Tables
 from app.api.limits import Allowance
+from app.api.writes import Replayed, let_go, settle
 from app.store.scope import NOTHING, ask_as
 from ingest.http import Hearing
 
@@ -68,6 +68,7 @@ def create_api(deps: ApiDeps | None, *, only_health: bool = False) -> FastAPI:
     )
     app.state.deps = deps
     problems.install(app)
+    app.add_exception_handler(Replayed, _answer_again)
     app.include_router(health_routes.router)
     app.state.api_routes = [] if only_health else [route for router in ROUTERS for route in router.routes]
     for router in () if only_health else ROUTERS:
@@ -77,6 +78,11 @@ def create_api(deps: ApiDeps | None, *, only_health: bool = False) -> FastAPI:
     app.add_middleware(Delivery)
     app.openapi = lambda: document(app)  # type: ignore[method-assign]  # FastAPI's documented way
     return app
+
+
+async def _answer_again(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Replayed), "registered for it"
+    return error.response()
 
 
 class Frame:
@@ -93,13 +99,19 @@ class Frame:
         request = Request(scope, receive)
         request.state.request_id = str(uuid.uuid4())
         ask_as(NOTHING)  # a request that waited behind another on one connection inherits that one's context
-        framed = partial(_send_framed, send, request)
+        answer = Answer(request, send)
         refusal = self._refusal(request)
-        if refusal is None:
-            await self._app(scope, receive, framed)
+        if refusal is not None:
+            await Hearing(receive).out()
+            await refusal(scope, receive, answer)
             return
-        await Hearing(receive).out()
-        await refusal(scope, receive, framed)
+        try:
+            await self._app(scope, receive, answer)
+        except Exception:
+            await settle(request, 500, {}, b"")
+            raise
+        finally:
+            await let_go(request)
 
     def _refusal(self, request: Request) -> Response | None:
         headers_bytes = sum(len(name) + len(value) for name, value in request.scope["headers"])
@@ -114,24 +126,47 @@ class Frame:
         return None
 
 
-async def _send_framed(send: Send, request: Request, message: Message) -> None:
-    if message["type"] == "http.response.start":
+class Answer:
+    """The sending side: headers that every answer has; the answer of a call with a key is kept before it goes out."""
+
+    def __init__(self, request: Request, send: Send) -> None:
+        self._request = request
+        self._send = send
+        self._held: Message | None = None
+        self._body = bytearray()
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._add_headers(message)
+            if getattr(self._request.state, "once", None) is not None:
+                self._held = message
+                return
+        elif self._held is not None:
+            self._body += message.get("body", b"")
+            if not message.get("more_body", False):
+                await self._settled(self._held, bytes(self._body))
+            return
+        await self._send(message)
+
+    async def _settled(self, start: Message, body: bytes) -> None:
+        self._held = None
+        headers = {name.lower(): value for name, value in MutableHeaders(scope=start).items()}
+        await settle(self._request, start["status"], headers, body)
+        await self._send(start)
+        await self._send({"type": "http.response.body", "body": body})
+
+    def _add_headers(self, message: Message) -> None:
         headers = MutableHeaders(scope=message)
-        headers["X-Request-Id"] = request.state.request_id
-        headers.update(_allowance(request, message["status"]))
+        headers["X-Request-Id"] = self._request.state.request_id
+        headers.update(_allowance(self._request))
         headers.setdefault("Cache-Control", "no-store")
         headers["X-Content-Type-Options"] = "nosniff"
-    await send(message)
 
 
-def _allowance(request: Request, status: int) -> Mapping[str, str]:
-    """What the caller may still ask in this minute. Whoever hears that nothing is new has asked nothing."""
+def _allowance(request: Request) -> Mapping[str, str]:
+    """What the caller may still ask in this minute."""
     allowance: Allowance | None = getattr(request.state, "allowance", None)
-    if allowance is None:
-        return {}
-    if status == 304:
-        request.app.state.deps.limits.give_back(allowance.key)
-    return allowance.headers()
+    return {} if allowance is None else allowance.headers()
 
 
 def _fits(request: Request, body_max_bytes: int) -> bool:

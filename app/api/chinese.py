@@ -43,6 +43,13 @@ SENTENCES: Mapping[str, str] = {
     "this is for people who logged in; a token is revoked instead": "仅适用于已登录人员；令牌请改用吊销",
     "{} requests a minute are answered; go on in {} s": "每分钟最多 {} 次请求；请在 {} 秒后继续",
     "too many wrong tries; the next one is heard in {} s": "错误次数过多；请在 {} 秒后再试",
+    "{} has 1 to 200 visible characters": "{} 须为 1 至 200 个可见字符",
+    "this Idempotency-Key came before with another request": "该 Idempotency-Key 已用于另一请求",
+    "the first call with this key is still being worked on": "使用该键的首次请求仍在处理",
+    "the first answer held a secret, which is kept nowhere; rotate it to have another": (
+        "首次答复含有密钥，不予保存；如需请轮换以获得新的密钥"
+    ),
+    "the object has changed since; read it again": "对象此后已被更改；请重新读取",
     "a password has {} to {} characters": "密码须有 {} 至 {} 个字符",
     "the password is little more than the account's name": "密码与账户名过于相近",
     "the password repeats a few characters": "密码重复使用了少数字符",

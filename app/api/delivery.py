@@ -16,6 +16,8 @@ import zstandard
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.limits import Allowance
+
 TAGGED = ("/api/v1/", "/openapi.json", "/docs")
 PACKED = ("application/json", "application/problem+json", "text/csv", "text/html", "text/css", "text/javascript")
 PACKED_FROM_BYTES = 1024
@@ -90,14 +92,14 @@ class Delivery:
             await self._app(scope, receive, send)
             return
         asked = Headers(scope=scope)
-        await self._app(scope, receive, _Outgoing(send, scope["method"], asked).send)
+        await self._app(scope, receive, _Outgoing(send, scope, asked).send)
 
 
 class _Outgoing:
     """One answer on its way: its head waits for the first part of its body."""
 
-    def __init__(self, send: Send, method: str, asked: Headers) -> None:
-        self._send, self._method, self._asked = send, method, asked
+    def __init__(self, send: Send, scope: Scope, asked: Headers) -> None:
+        self._send, self._scope, self._method, self._asked = send, scope, scope["method"], asked
         self._head: Message | None = None
         self._packer: Packer | None = None
 
@@ -139,6 +141,10 @@ class _Outgoing:
         return has_already(self._asked.get("if-none-match", ""), tag)
 
     async def _not_modified(self, headers: MutableHeaders) -> None:
+        """Whoever hears that nothing is new has asked nothing: it is not counted against the limit."""
+        allowance: Allowance | None = self._scope["state"].get("allowance")
+        if allowance is not None:
+            self._scope["app"].state.deps.limits.give_back(allowance.key)
         kept = [(name, value) for name, value in headers.raw if _stays(name.decode("latin-1"))]
         await self._send({"type": "http.response.start", "status": 304, "headers": kept})
         await self._send({"type": "http.response.body", "body": b""})

@@ -21,6 +21,7 @@ from app.api.answers import CSV_TYPE, PARQUET_TYPE, XLSX_TYPE
 from app.api.examples import examples_of, parameter_example
 from app.api.exports import PREFIX
 from app.api.schemas import JobOut, ProblemOut
+from app.api.writes import IDEMPOTENCY_HEADER
 from ingest.http import OPENAPI_PATH, PATH
 
 VERSION = "1.0.0"
@@ -52,6 +53,20 @@ WISH = {
     "in": "header",
     "required": False,
     "description": "`respond-async`: make a job of it (202).",
+    "schema": {"type": "string"},
+}
+KEY = {
+    "name": IDEMPOTENCY_HEADER,
+    "in": "header",
+    "required": False,
+    "description": "The same key with the same request within a day is done once and answered the same.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[!#-~]+$"},
+}
+SEEN = {
+    "name": "If-Match",
+    "in": "header",
+    "required": False,
+    "description": "The ETag of the object as it was read: 412 if it has changed since.",
     "schema": {"type": "string"},
 }
 METHODS = ("get", "post", "put", "patch", "delete")
@@ -104,6 +119,10 @@ def _describe(path: str, method: str, operation: dict[str, Any], route: APIRoute
     if "format" in asked:
         parameters.append(WISH)
         _declare_forms(answers)
+    if method == "post" and operation.get("security"):
+        parameters.append(KEY)
+    if method in ("put", "patch", "delete"):
+        parameters.append(SEEN)
     for status, words in _refusals(path, method, operation, route, asked).items():
         content = {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemOut"}}}
         answers[status] = {"description": words, "content": content}
@@ -115,6 +134,7 @@ def _refusals(path: str, method: str, operation: dict[str, Any], route: APIRoute
         "401": "No valid token",
         "422": "The request cannot be used",
         "429": "Too much at once",
+        "431": "The headers are too large",
         "503": "Come again later",
     }
     if "{" in path:
@@ -125,7 +145,9 @@ def _refusals(path: str, method: str, operation: dict[str, Any], route: APIRoute
         told |= {"400": "The body cannot be read", "413": "The body is too large", "415": "The body is no JSON"}
     if method != "get" or operation["operationId"] == "getJobResult":
         told["409"] = "It is not as this needs it"
-    if set(_rules(route.dependant)) - {"reader"}:
+    if method in ("put", "patch", "delete"):
+        told["412"] = "It has changed since the caller read it"
+    if method != "get" or set(_rules(route.dependant)) - {"reader"}:
         told["403"] = "This token may not do that"
     return told
 

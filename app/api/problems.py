@@ -32,6 +32,7 @@ from app.store.energy import EnterpriseUnknown, NotKnownThen, TooManyBuckets
 from app.store.jobs import NotDone, TooManyJobs
 from app.store.levels import LevelsOverlap
 from app.store.lines import CountedTwice, MonthInFuture, SharesExceedOne
+from app.store.once import KeyReused, StillInFlight
 from app.store.passwords import WeakPassword
 from app.store.records import (
     DecisionDoesNotFit,
@@ -73,6 +74,18 @@ class TooMany(Exception):
         super().__init__(f"{quota} requests a minute are answered; go on in {wait_s} s")
 
 
+class BadKey(ValueError):
+    """An Idempotency-Key that is none."""
+
+
+class HeldSecret(Exception):
+    """A call that was answered with a secret is sent again: the secret is kept nowhere."""
+
+
+class Stale(Exception):
+    """The object is another than the caller has seen."""
+
+
 class Forbidden(Exception):
     """The token may see this and may not change it."""
 
@@ -101,6 +114,11 @@ PROBLEMS: Mapping[type[Exception], tuple[int, str, str, str]] = {
     LoginLocked: (429, "login-locked", "Too many wrong tries", "尝试次数过多"),
     TooMany: (429, "rate-limited", "Too many requests", "请求过多"),
     WeakPassword: (422, "weak-password", "This password will not do", "密码不合要求"),
+    BadKey: (422, "bad-idempotency-key", "Not an Idempotency-Key", "Idempotency-Key 有误"),
+    KeyReused: (422, "idempotency-key-reused", "The key belongs to another request", "该键已用于其他请求"),
+    StillInFlight: (409, "idempotency-in-flight", "The first call is not answered yet", "首次请求尚未完成"),
+    HeldSecret: (409, "answered-already", "It was answered already, with a secret", "已答复过，且含密钥"),
+    Stale: (412, "changed-since", "It has changed since you read it", "读取后已被更改"),
     NotThere: (404, "not-found", "Not found", "未找到"),
     EnterpriseUnknown: (404, "not-found", "Not found", "未找到"),
     ParquetMissing: (406, "format-not-installed", "This form is not installed here", "未安装该格式"),
