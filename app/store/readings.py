@@ -228,16 +228,38 @@ class Watermarks:
             self.newest_us = np.concatenate([self.newest_us, np.zeros(top + 1 + 1024, np.int64)])
 
 
-def copy_bytes(rows: ReadingBatch, chosen: Int64s, received_us: int) -> bytes:
-    """Chosen rows in PostgreSQL's binary COPY format, oldest first so that each chunk is filled in one go."""
-    chosen = chosen[np.argsort(rows.at_us[chosen], kind="stable")]
-    packed = np.repeat(COPY_TEMPLATE, len(chosen))
-    packed["ts"] = rows.at_us[chosen] - POSTGRES_EPOCH_US
-    packed["meter"] = rows.meter[chosen]
-    packed["value"] = rows.value[chosen]
-    packed["quality"] = rows.quality[chosen]
-    packed["received"] = received_us - POSTGRES_EPOCH_US
-    return COPY_HEADER + packed.tobytes() + COPY_TRAILER
+class CopyRows:
+    """Rows of the ledger in PostgreSQL's binary COPY format, in memory that is used again for the next group.
+
+    Lengths and counts of the fields are written once. The end of the data is a row whose count of fields is -1.
+    """
+
+    def __init__(self) -> None:
+        self._bytes = bytearray()
+        self._rows = np.empty(0, COPY_ROW)
+        self._end = 0
+
+    def packed(self, rows: ReadingBatch, chosen: Int64s, received_us: int) -> memoryview:
+        """The chosen rows, oldest first so that each chunk is filled in one go. Good until the next call."""
+        count = len(chosen)
+        self._reach(count + 1)
+        chosen = chosen[np.argsort(rows.at_us[chosen], kind="stable")]
+        part = self._rows[:count]
+        part["ts"] = rows.at_us[chosen] - POSTGRES_EPOCH_US
+        part["meter"] = rows.meter[chosen]
+        part["value"] = rows.value[chosen]
+        part["quality"] = rows.quality[chosen]
+        part["received"] = received_us - POSTGRES_EPOCH_US
+        self._rows["fields"][self._end] = len(COLUMNS)
+        self._rows["fields"][count] = -1
+        self._end = count
+        return memoryview(self._bytes)[: len(COPY_HEADER) + count * COPY_ROW.itemsize + len(COPY_TRAILER)]
+
+    def _reach(self, count: int) -> None:
+        if count > len(self._rows):
+            self._bytes = bytearray(COPY_HEADER + COPY_TEMPLATE.tobytes() * count)
+            self._rows = np.frombuffer(self._bytes, COPY_ROW, offset=len(COPY_HEADER))
+            self._end = 0
 
 
 class ConflictsFound(Exception):
@@ -264,6 +286,7 @@ class ReadingLedger:
         self._connection: asyncpg.Connection | None = None
         self._watermarks = Watermarks.empty()
         self._skew = SkewWatch()
+        self._rows = CopyRows()
         self._commit_asked = False
 
     async def save(self, group: Group) -> Verdicts:
@@ -371,7 +394,7 @@ class ReadingLedger:
         late = order.first if look_up_all else order.first[self._not_newest(rows, order.first)]
         await connection.execute(BEGIN_AND_LOOK if len(late) else BEGIN)
         try:
-            book = await _store(connection, group, order, late, look_up_all=look_up_all)
+            book = await _store(connection, group, order, late, self._rows, look_up_all=look_up_all)
             if whole:
                 _refuse_conflicts(book)
             told = await _mark(connection, rows, order, book)
@@ -400,7 +423,13 @@ class ReadingLedger:
 
 
 async def _store(
-    connection: asyncpg.Connection, group: Group, order: Order, late: Int64s, *, look_up_all: bool
+    connection: asyncpg.Connection,
+    group: Group,
+    order: Order,
+    late: Int64s,
+    packer: CopyRows,
+    *,
+    look_up_all: bool,
 ) -> Book:
     """Looks up the late rows, inserts what is new, replaces what is revised; answers what became of each row."""
     rows = group.rows
@@ -417,7 +446,7 @@ async def _store(
         taken = await _insert_if_new(connection, rows, new, received_us)
         standing = standing.and_also(await _find(connection, rows, taken))
     else:
-        await _insert(connection, rows, new, received_us)
+        await _insert(connection, rows, new, received_us, packer)
     book = judge(rows, order, standing)
     await _revise(connection, group, book, received_us)
     return book
@@ -493,17 +522,19 @@ async def _find_by_stretch(
     return found
 
 
-async def _insert(connection: asyncpg.Connection, rows: ReadingBatch, new: Int64s, received_us: int) -> None:
+async def _insert(
+    connection: asyncpg.Connection, rows: ReadingBatch, new: Int64s, received_us: int, packer: CopyRows
+) -> None:
     """Rows believed to be new. Raises UniqueViolationError when one is not."""
     if len(new) >= COPY_FROM_ROWS:
-        await _copy(connection, "reading", COLUMNS, copy_bytes(rows, new, received_us))
+        await _copy(connection, "reading", COLUMNS, packer.packed(rows, new, received_us))
     elif len(new):
         await connection.execute(INSERT_NEW, *_arrays(rows, new), received_us)
 
 
-async def _copy(connection: asyncpg.Connection, table: str, columns: Sequence[str], content: bytes) -> None:
+async def _copy(connection: asyncpg.Connection, table: str, columns: Sequence[str], content: memoryview) -> None:
     # asyncpg takes bytes for a path and reads a file in another thread; a view of memory it sends at once.
-    source: Any = memoryview(content)
+    source: Any = content
     await connection.copy_to_table(table, source=source, columns=columns, format="binary")
 
 
@@ -549,7 +580,7 @@ async def _mark(connection: asyncpg.Connection, rows: ReadingBatch, order: Order
         return False
     if len(meters) >= COPY_FROM_ROWS:
         mark = COPY_HEADER + b"\x00\x02" + int4_array(meters) + int4_array(hours) + COPY_TRAILER
-        await _copy(connection, "touched", ("meter_id", "hour"), mark)
+        await _copy(connection, "touched", ("meter_id", "hour"), memoryview(mark))
     else:
         await connection.execute(MARK, meters.tolist(), hours.tolist())
     return True

@@ -18,13 +18,14 @@ import numpy as np
 from app.stack.stack import Addresses, Stack
 from app.store.database import plain_url
 from app.store.judging import in_order
-from app.store.readings import COLUMNS, COPY_HEADER, COPY_TRAILER, copy_bytes, int4_array, touched_hours
+from app.store.readings import COLUMNS, COPY_HEADER, COPY_TRAILER, CopyRows, int4_array, touched_hours
 from ingest.batch import ReadingBatch, Verdict
 from tests.bench.city import DAY_US, City, found_city
 from tests.rollup.a_plant import ROLLUPS
 
 EMPTY = f"TRUNCATE reading, reading_revision, touched, held_reading, {', '.join(ROLLUPS)}"
 DAYS_BACK = 30
+PACKER = CopyRows()
 
 
 @contextmanager
@@ -113,7 +114,7 @@ async def copy_with_marks_seconds(sql: asyncpg.Connection, groups: Sequence[Read
 
 
 async def _copy(sql: asyncpg.Connection, rows: ReadingBatch, now_us: int) -> None:
-    source = io.BytesIO(copy_bytes(rows, np.arange(len(rows)), now_us))
+    source = io.BytesIO(PACKER.packed(rows, np.arange(len(rows)), now_us))
     await sql.copy_to_table("reading", source=source, columns=COLUMNS, format="binary")
 
 
