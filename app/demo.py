@@ -102,12 +102,14 @@ def say(line: str = "") -> None:
 def service(addresses: Addresses, state: Path, port: int) -> Iterator[Service]:
     """The service as a process of its own over a fresh database, ended with SIGTERM."""
     url = asyncio.run(fresh_database(addresses.database_url))
+    listener = f"mqtt://127.0.0.1:{port_or_trouble(0)}"
     environment = {
         **os.environ,
         **addresses.environment(),
         "TCEWATCH_DATABASE_URL": url,
         "TCEWATCH_HTTP_PORT": str(port),
         "TCEWATCH_MQTT_CLIENT_ID": "tcewatch-demo",
+        "TCEWATCH_MQTT_LISTEN": listener,
     }
     log = state / "service.log"
     say(f"2 Schema and service (its log: {log})")
@@ -115,7 +117,7 @@ def service(addresses: Addresses, state: Path, port: int) -> Iterator[Service]:
         command = [sys.executable, "-m", "app.cli", "serve"]
         process = subprocess.Popen(command, env=environment, stdout=out, stderr=out, start_new_session=True)
     try:
-        running = Service(f"http://127.0.0.1:{port}", url, process, log)
+        running = Service(f"http://127.0.0.1:{port}", url, process, log, listener)
         running.wait_ready()
         yield running
     finally:
@@ -159,6 +161,8 @@ class Service:
     database_url: str
     process: subprocess.Popen[bytes]
     log: Path
+    listener: str
+    """Where its own MQTT listener waits."""
 
     def wait_ready(self) -> None:
         end = time.monotonic() + READY_WITHIN_S
@@ -303,6 +307,7 @@ class Demo:
             "API document": f"{self._service.url}/openapi.json",
             "Health, metrics": f"{self._service.url}/readyz, {self._service.url}/metrics",
             "Broker": f"{self._broker()} (user name = client id = gateway id)",
+            "MQTT listener": f"{self._service.listener} (the same log-in; its PUBACK means committed)",
             "MQTT client": str(self._stack.mosquitto_pub() or "none here; package mosquitto-clients has one"),
             "Mails": str(self._stack.mails),
             "Admin token": f"{tokens['Admin']} (reads and changes {CITY})",

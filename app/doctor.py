@@ -73,7 +73,8 @@ def examine(settings: Settings) -> list[Finding]:
     servers = [*asyncio.run(examine_database(settings)), asyncio.run(examine_broker(settings)), examine_mail(settings)]
     without = any(finding.state == "missing" for finding in servers)
     limits = asyncio.run(examine_broker_limits(settings))
-    return [*examine_machine(needs_stack=without), *servers, *limits, examine_http(settings)]
+    listeners = [examine_http(settings), *examine_listener(settings)]
+    return [*examine_machine(needs_stack=without), *servers, *limits, *listeners]
 
 
 def wrong_settings(error: WrongSetting) -> list[Finding]:
@@ -359,6 +360,26 @@ def examine_http(settings: Settings) -> Finding:
     if why.errno == errno.EADDRNOTAVAIL:
         return Finding("HTTP port", "missing", detail, f"export {PREFIX}HTTP_HOST=127.0.0.1")
     return Finding("HTTP port", "missing", detail, f"export {PREFIX}HTTP_PORT=0  # a free one, named in the log")
+
+
+def examine_listener(settings: Settings) -> list[Finding]:
+    """The MQTT listener, if there is to be one: its certificate, and its port as for HTTP."""
+    at = settings.listen_at
+    if at is None:
+        return []
+    try:
+        at.context()
+    except OSError as error:  # ssl.SSLError is one
+        mend = f"export {PREFIX}MQTT_LISTEN_CERT=… {PREFIX}MQTT_LISTEN_KEY=…  # PEM files that belong together"
+        return [Finding("MQTT listener", "missing", f"the certificate cannot be used: {error}", mend)]
+    why = port_trouble(at.host, at.port)
+    if why is None:
+        return [Finding("MQTT listener", "ok", f"{at.host}:{at.port} is free")]
+    if why.errno == errno.EADDRINUSE and service_answers(settings.http_host, settings.http_port):
+        detail = f"{at.host}:{at.port} is listened on, and a tcewatch service answers by HTTP"
+        return [Finding("MQTT listener", "ok", detail)]
+    detail = f"{at.host}:{at.port} cannot be listened on: {said(why)}"
+    return [Finding("MQTT listener", "missing", detail, f"export {PREFIX}MQTT_LISTEN=mqtt://127.0.0.1:1884")]
 
 
 def port_trouble(host: str, port: int) -> OSError | None:

@@ -88,9 +88,14 @@ class SplitSocket:
         return messages
 
     @property
+    def over(self) -> bool:
+        """Whether the other side has closed or what it sent cannot be read."""
+        return self._over or self._trouble is not None
+
+    @property
     def paho_has_something(self) -> bool:
         """Whether there are packets for paho, or an end of the connection to tell it of."""
-        return bool(self._others) or self._over or self._trouble is not None
+        return bool(self._others) or self.over
 
     def recv(self, count: int) -> bytes:
         """For paho: of the packets that are no messages; then how the connection ended, if it did."""

@@ -19,6 +19,7 @@ from app.doctor import (
     examine,
     examine_folder,
     examine_http,
+    examine_listener,
     examine_machine,
     judge_clock,
     judge_folder,
@@ -138,6 +139,20 @@ def test_an_address_that_is_none_is_a_finding(name: str, setting: str, url: str,
     found = by_name(examine(Settings.model_validate(settings)))[name]
     assert found.state == "missing"
     assert f"TCEWATCH_{setting.upper()} is no address" in found.detail
+
+
+def test_the_listener_needs_its_port_and_its_certificate(busy_port: int, closed_port: int, tmp_path: Path) -> None:
+    assert examine_listener(Settings(mqtt_listen=None)) == []
+    (free,) = examine_listener(Settings(mqtt_listen=f"mqtt://127.0.0.1:{closed_port}"))
+    assert free.state == "ok"
+    (busy,) = examine_listener(Settings(mqtt_listen=f"127.0.0.1:{busy_port}", http_port=closed_port))
+    assert (busy.state, "cannot be listened on" in busy.detail) == ("missing", True)
+    nothing = tmp_path / "none.pem"
+    over_tls = Settings(
+        mqtt_listen=f"mqtts://127.0.0.1:{closed_port}", mqtt_listen_cert=nothing, mqtt_listen_key=nothing
+    )
+    (without,) = examine_listener(over_tls)
+    assert (without.state, "certificate" in without.detail) == ("missing", True)
 
 
 def test_a_busy_port_is_missing_and_a_free_one_is_not(busy_port: int, closed_port: int) -> None:
