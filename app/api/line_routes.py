@@ -433,6 +433,7 @@ def judged_out(one: LineStanding, judged: Judged) -> dict[str, Any]:
         "gap_to_baseline_tce": standing and _tonnes(judged.benchmark, standing.gap_to_baseline),
         "standard": judged.limit and judged.limit.level.edition,
         "limit_level": judged.limit and judged.limit.limit_level,
+        "difference_to_limit": _to_limit(judged.limit),
         "others": [other_out(verdict) for verdict in judged.others],
         "reasons": list(judged.reasons),
     }
@@ -444,6 +445,12 @@ def _tonnes(verdict: Verdict | None, gap: Decimal | None) -> Decimal | None:
         return None
     scale, _ = level_units(verdict.level.unit)
     return number(gap if scale == 1 else (gap / scale).quantize(SHOWN))
+
+
+def _to_limit(verdict: Verdict | None) -> Decimal | None:
+    """How far energy per unit lies above level 3, the legal limit; below zero it is kept."""
+    limit = None if verdict is None else verdict.level.limits[2]
+    return None if verdict is None or limit is None else number(verdict.standing.unit_energy - limit)
 
 
 def _per_unit(one: LineStanding, judged: Judged, tonnes: Decimal | None) -> Decimal | None:

@@ -796,6 +796,7 @@ class JudgedOut(BaseModel):
     gap_to_baseline_tce: float | None
     standard: str | None = Field(description="Of the legal limit.")
     limit_level: int | None = Field(description="The best level kept: 1, 2 or 3; 0: above the legal limit.")
+    difference_to_limit: float | None = Field(description="To level 3, the legal limit; below zero it is kept.")
     others: list[OtherVerdictOut] = Field(description="By other indicators, such as the electricity of clinker.")
     reasons: list[str] = Field(description="What is missing; of the running year with @month.")
 

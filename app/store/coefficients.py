@@ -348,7 +348,8 @@ FROM (
             SELECT (extract(epoch FROM min(start)) / 3600)::int AS first,
                    (extract(epoch FROM max(start)) / 3600)::int AS last
             FROM meter_hour WHERE meter_hour.meter_id = meter.meter_id) AS stored
-        WHERE meter.carrier = :carrier AND (cast(:enterprise AS text) IS NULL OR meter.enterprise = :enterprise)
+        WHERE stored.first IS NOT NULL AND meter.carrier = :carrier
+          AND (cast(:enterprise AS text) IS NULL OR meter.enterprise = :enterprise)
           AND (cast(:region AS text) IS NULL OR starts_with(enterprise.region, :region))
     ) AS stretch
     WHERE first <= last

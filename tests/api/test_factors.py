@@ -85,6 +85,11 @@ async def test_a_change_marks_only_the_meters_of_the_carrier_and_of_its_owner(ap
     assert hours == [(first, first + 1)], "from the first of July to the last hour there is"
 
 
+async def test_a_meter_without_figures_has_nothing_to_be_computed_again(api: Api) -> None:
+    await enter(api, carrier="electricity", enterprise=OWN, value=0.3, valid_from="2026-07-01", source="x")
+    assert await api.sql("SELECT count(*) FROM touched") == [(0,)]
+
+
 def test_marks_lie_near_enough_to_make_one_stretch() -> None:
     assert MARK_EVERY_H <= NEAR_HOURS
 
