@@ -15,6 +15,7 @@ from app.api import (
     account_routes,
     alert_routes,
     budget_routes,
+    docs_routes,
     energy_routes,
     event_routes,
     explain_routes,
@@ -70,6 +71,7 @@ def create_api(deps: ApiDeps | None, *, only_health: bool = False) -> FastAPI:
     problems.install(app)
     app.add_exception_handler(Replayed, _answer_again)
     app.include_router(health_routes.router)
+    app.include_router(docs_routes.router)
     app.state.api_routes = [] if only_health else [route for router in ROUTERS for route in router.routes]
     for router in () if only_health else ROUTERS:
         app.include_router(router, prefix=PREFIX)

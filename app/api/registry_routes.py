@@ -47,7 +47,7 @@ from app.store.entries import EnterpriseIn, GatewayIn, MeterIn, values_of
 from app.store.registry import Fields, public
 from app.store.rejections import waiting_for
 from energy.budget import Tier
-from energy.interval import Level
+from energy.interval import Level, from_us
 from energy.tce import Basis
 from ingest.liveness import GatewayState
 
@@ -138,6 +138,9 @@ def _probability_key(cursor: str | None) -> list[str] | None:
     return words
 
 
+TCE = re.compile(r"-?[0-9]{1,30}(\.[0-9]{1,40})?")
+
+
 async def _by_tce(
     deps: ApiDeps,
     seen: Sight,
@@ -147,8 +150,9 @@ async def _by_tce(
     limit: int,
     cursor: str | None,
 ) -> tuple[Sequence[Fields], str | None]:
-    """Largest first; those without a figure come last. The cursor names the last enterprise seen."""
-    page = await registry.list_enterprises(
+    """Largest first; those without a figure come last. The cursor is the last figure seen, and whose it is."""
+    now_us = deps.now_us()
+    page = await registry.list_by_tce(
         deps.database,
         scope=seen.scope,
         only=seen.only,
@@ -156,10 +160,10 @@ async def _by_tce(
         industry=industry,
         tier=tier,
         year=_this_year(deps),
-        limit=100_000,
-        after=None,
+        year_start=from_us(deps.calendar.bucket_start(Level.YEAR, now_us)),
+        limit=limit,
+        after=_tce_key(cursor),
     )
-    now_us = deps.now_us()
     totals = await enterprise_totals(
         deps.database.pool,
         enterprises=[item["id"] for item in page.items],
@@ -172,14 +176,14 @@ async def _by_tce(
     items = [
         item | {"tce": number(totals[item["id"]].tce), "coverage": totals[item["id"]].coverage} for item in page.items
     ]
-    items.sort(key=lambda item: (item["tce"] is None, -(item["tce"] or 0), item["id"]))
-    after = key_of(cursor)
-    ids = [item["id"] for item in items]
-    if after is not None and after[0] not in ids:
+    return items, page.next
+
+
+def _tce_key(cursor: str | None) -> list[str] | None:
+    words = key_of(cursor, 2)
+    if words is not None and words[0] and not TCE.fullmatch(words[0]):
         raise BadCursor("the cursor belongs to another list")
-    first = 0 if after is None else ids.index(after[0]) + 1
-    shown = items[first : first + limit]
-    return shown, shown[-1]["id"] if first + limit < len(items) else None
+    return words
 
 
 @router.post("/enterprises", operation_id="createEnterprise", status_code=201, response_model=EnterpriseOut)

@@ -9,7 +9,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Row, Select, Table, func, insert, select, text, update
+from sqlalchemy import Row, Select, Table, func, insert, null, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -21,6 +21,7 @@ from app.store.tables import (
     budget_standing,
     carrier,
     enterprise,
+    enterprise_rank,
     gateway,
     meter,
     meter_multiplier,
@@ -156,6 +157,72 @@ async def list_enterprises(
 
     Each with the colour and probability of its worst budget of the year; `tier` leaves those of that colour.
     """
+    query = _enterprises(scope, only, region_code, industry, tier, year)
+    columns = ("name", "id") if sort == "name" else ("id",)
+    return await _page(database, query, enterprise, columns, limit, after)
+
+
+async def list_by_tce(
+    database: Database,
+    *,
+    scope: str | None,
+    only: str | None,
+    region_code: str | None,
+    industry: str | None,
+    tier: str | None,
+    year: int,
+    year_start: datetime,
+    limit: int,
+    after: Sequence[str] | None,
+) -> Page:
+    """The same, the largest of the year first, read from its rank; those without a figure come last, by id.
+
+    The key to go on from is (tce, id), with an empty tce among those without a figure.
+    """
+    ranked = enterprise_rank.c
+    query = _enterprises(scope, only, region_code, industry, tier, year)
+    is_it = (ranked.enterprise == enterprise.c.id) & (ranked.start == year_start)
+    first = (
+        query.add_columns(ranked.tce_equivalent)
+        .join(enterprise_rank, is_it)
+        .where(ranked.start == year_start, ranked.tce_equivalent.is_not(None))
+        .order_by(ranked.tce_equivalent.desc(), ranked.enterprise)
+    )
+    last = (
+        query.add_columns(null().label("tce_equivalent"))
+        .outerjoin(enterprise_rank, is_it)
+        .where(ranked.tce_equivalent.is_(None))
+        .order_by(enterprise.c.id)
+    )
+    rows: list[Fields] = []
+    async with database.engine.connect() as connection:
+        if after is None or after[0]:
+            if after is not None:
+                tce, key = Decimal(after[0]), after[1]
+                later = (ranked.tce_equivalent < tce) | (ranked.enterprise > key)
+                first = first.where(ranked.tce_equivalent <= tce, later)
+            rows += [dict(row._mapping) for row in await connection.execute(first.limit(limit + 1))]
+        elif after is not None:
+            last = last.where(enterprise.c.id > after[1])
+        if len(rows) <= limit:
+            missing = limit + 1 - len(rows)
+            rows += [dict(row._mapping) for row in await connection.execute(last.limit(missing))]
+    tces = [row.pop("tce_equivalent") for row in rows]
+    if len(rows) <= limit:
+        return Page(rows, None)
+    key_tce = "" if tces[limit - 1] is None else format(tces[limit - 1], "f")
+    return Page(rows[:limit], f"{key_tce}\x1f{rows[limit - 1]['id']}")
+
+
+def _enterprises(
+    scope: str | None,
+    only: str | None,
+    region_code: str | None,
+    industry: str | None,
+    tier: str | None,
+    year: int | None,
+) -> Select[Any]:
+    """Enterprises that a list asks for, each with how its worst budget of the year stands."""
     stood = budget_standing.c
     joined = (stood.enterprise == enterprise.c.id) & (stood.year == year)
     query = select(enterprise, stood.overrun_probability, stood.tier).join_from(
@@ -170,8 +237,7 @@ async def list_enterprises(
         query = query.where(enterprise.c.id == only)
     if industry is not None:
         query = query.where(enterprise.c.industry.startswith(industry, autoescape=True))
-    columns = ("name", "id") if sort == "name" else ("id",)
-    return await _page(database, query, enterprise, columns, limit, after)
+    return query
 
 
 # Gateways -------------------------------------------------------------------------------------------------------------

@@ -503,6 +503,7 @@ def enterprise_rollup(level: str) -> Table:
         required("estimated_us", BigInteger),
         Column("held", Integer, nullable=False, server_default=text("0")),
         Index(f"enterprise_{level}_key", "enterprise", "start", "carrier", unique=True),
+        *([Index(f"enterprise_{level}_start", "start")] if level in ("month", "year") else []),
     )
 
 
@@ -964,4 +965,20 @@ platform_alarm = Table(
     Column("times", Integer, nullable=False, server_default=text("1")),
     moment("cleared_at", null=True),
     Index("platform_alarm_open", "kind", "subject", unique=True, postgresql_where=text("cleared_at IS NULL")),
+)
+
+enterprise_rank = Table(
+    "enterprise_rank",
+    metadata,
+    Column("start", TIMESTAMP(timezone=True), primary_key=True),
+    Column("enterprise", Text, primary_key=True),
+    Column("tce_equivalent", Numeric),
+    Index("enterprise_rank_order", "start", text("tce_equivalent DESC"), "enterprise"),
+)
+
+figures_mark = Table(
+    "figures_mark",
+    metadata,
+    Column("slot", SmallInteger, primary_key=True, autoincrement=False),
+    required("version", BigInteger),
 )
