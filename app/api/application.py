@@ -29,6 +29,7 @@ from app.api import (
     record_routes,
     registry_routes,
     rejection_routes,
+    report_routes,
     webhook_routes,
 )
 from app.api.delivery import Delivery
@@ -51,6 +52,7 @@ ROUTERS = (
     ledger_routes.router,
     quality_routes.router,
     rejection_routes.router,
+    report_routes.router,
     record_routes.router,
     event_routes.router,
     webhook_routes.router,

@@ -221,6 +221,7 @@ SENTENCES: Mapping[str, str] = {
     "{}: {}; roles are {}": "{}：{}；角色为 {}",
     "{}: working days lie between 0 and 60": "{}：工作日数须在 0 至 60 之间",
     "{} has no name": "{} 没有名称",
+    "is no month such as 2026-10": "不是 2026-10 形式的月份",
     # ourselves
     "the broker did not answer {} in time": "消息服务未及时应答 {}",
     "the broker did not answer in time": "消息服务未及时应答",

@@ -939,6 +939,20 @@ class CarrierInfoOut(BaseModel):
     stat_code: str | None
 
 
+class ReportTableOut(BaseModel):
+    key: str
+    title: str
+    columns: list[str] = Field(description="Each with its unit.")
+    rows: list[list[str | float | int | None]]
+
+
+class ReportOut(BaseModel):
+    title: str
+    as_of: datetime
+    factor_set: str | None
+    tables: list[ReportTableOut]
+
+
 class JobOut(BaseModel):
     id: str
     path: str

@@ -36,7 +36,7 @@ WRITTEN = re.compile(r"\{(\w+)\}")
 
 def address(path: str, **keys: str) -> str:
     """A path of the document with its keys filled in; a region's key is called `code` too."""
-    known = KEYS | ({"code": CITY} if path.startswith("/api/v1/regions") else {}) | keys
+    known = KEYS | ({"code": CITY} if path.startswith(("/api/v1/regions", "/api/v1/reports")) else {}) | keys
     return WRITTEN.sub(lambda match: quote(known[match[1]], safe=""), path)
 
 

@@ -41,10 +41,11 @@ async def many(api: Api) -> list[str]:
 @pytest.mark.parametrize("limit", [1, 4, 7, 100])
 async def test_pages_are_the_whole_in_order(api: Api, limit: int) -> None:
     expected = await many(api)
-    seen, cursor = [], None
+    seen: list[str] = []
+    asked: dict[str, str | int] = {"sort": "-tce", "limit": limit}
+    cursor = None
     while True:
-        more = {} if cursor is None else {"cursor": cursor}
-        body = (await api.get("enterprises", params={"sort": "-tce", "limit": limit} | more)).json()
+        body = (await api.get("enterprises", params=asked if cursor is None else asked | {"cursor": cursor})).json()
         seen += [item["id"] for item in body["items"]]
         cursor = body["next"]
         if cursor is None:

@@ -94,6 +94,8 @@ OBJECTS: dict[str, dict[str, dict[str, str]]] = {
     },
 }
 OBJECTS |= {
+    "/reports/monthly/{code}": OBJECTS["/regions/{code}"],
+    "/reports/utilisation/{enterprise}": OBJECTS["/enterprises/{enterprise}"],
     "/webhooks/{webhook}": {"own": {"webhook": WEBHOOK, "delivery": "1"}, "missing": {"webhook": JOB, "delivery": "1"}},
     "/jobs/{job}": {"own": {"job": JOB}, "missing": {"job": WEBHOOK}},
 }
@@ -286,7 +288,7 @@ async def test_what_is_not_theirs_looks_to_them_as_if_it_did_not_exist(api: Api,
         assert all(is_problem(answer, 403, "read-only") for answer in answers.values())
         return
     sees = {"own", "foreign"} if role == "admin" or route.path.startswith(OF_EVERYBODY) else {"own"}
-    if role == "enterprise" and route.path.startswith("/regions"):
+    if role == "enterprise" and route.path.startswith(("/regions", "/reports/monthly")):
         sees = set()
     for which, answer in answers.items():
         if which not in sees:
