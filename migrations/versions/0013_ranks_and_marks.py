@@ -9,8 +9,8 @@ enterprises and a year that is a few seconds. Runs inside one transaction.
 
 from alembic import op
 
-revision = "0012"
-down_revision = "0011"
+revision = "0013"
+down_revision = "0012"
 branch_labels = None
 depends_on = None
 
