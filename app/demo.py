@@ -47,6 +47,8 @@ DATABASE = "tcewatch_demo"
 ZONE = ZoneInfo("Asia/Shanghai")
 SLOTS_PER_HOUR = 4
 READY_WITHIN_S = 60.0
+BUDGET_SHARES = (1.05, 1.10, 0.97, 1.00, 1.08)
+"""Budgets by turns, as a share of what the history comes to in a year: some plants will keep theirs, some will not."""
 ROLLED_UP_WITHIN_S = 1800.0
 SAY_EVERY_S = 2.0
 NOT_REGISTERED = frozenset({"per_hour", "runs_by"})
@@ -209,6 +211,7 @@ class Demo:
             self._push(fleet, until_slot)
             self._wait_rolled_up()
             if not self._stop.is_set():
+                self._budgets(until)
                 self._print_city(tokens, until)
                 self._live(fleet)
         finally:
@@ -256,6 +259,28 @@ class Demo:
             raise DemoTrouble(f"POST {path} answered {answer.status_code}: {answer.text[:500]}")
         return answer.json()
 
+    def _budgets(self, until: datetime) -> None:
+        """A budget for each enterprise: what its history comes to in a year, and a bit less or more."""
+        year = until.astimezone(ZONE).year
+        begin = until - timedelta(days=self._wishes.days)
+        entered = 0
+        for place, plan in enumerate(self._plans):
+            params = {"from": begin.isoformat(), "to": until.isoformat(), "interval": "P1M", "by": "total"}
+            answer = self._client.get(f"/api/v1/enterprises/{plan.enterprise}/energy", params=params)
+            months = answer.json()["buckets"] if answer.status_code == 200 else []
+            a_year = sum(month["tce_net"] or 0.0 for month in months) * 365 / max(self._wishes.days, 1)
+            share = BUDGET_SHARES[place % len(BUDGET_SHARES)]
+            if a_year > 0 and self._put_budget(plan.enterprise, year, round(a_year * share, 2)):
+                entered += 1
+        say(f"  {entered} enterprises with a budget for {year}")
+
+    def _put_budget(self, enterprise: str, year: int, tce: float) -> bool:
+        body = {"basis": "equivalent", "tce": tce, "monthly": None, "reason": f"demo: budget of {year}"}
+        answer = self._client.put(f"/api/v1/enterprises/{enterprise}/budgets/{year}", json=body)
+        if answer.status_code not in (200, 201):
+            raise DemoTrouble(f"PUT budgets/{year} answered {answer.status_code}: {answer.text[:500]}")
+        return True
+
     def _push(self, fleet: Sequence[Gateway], until_slot: int) -> None:
         due = readings_of(self._plans, self._wishes.days * SLOTS_PER_DAY)
         say(f"4 History: {self._wishes.days} days of hourly readings over MQTT, {due:,} readings")
@@ -289,9 +314,19 @@ class Demo:
         for line in figures_table([self._overview(code, until) for code in (*DISTRICTS, CITY)]):
             say(line)
         say()
+        for line in self._likeliest():
+            say(line)
+        say()
         for name, value in self._places(tokens).items():
             say(f"{name:<18} {value}")
         say()
+
+    def _likeliest(self) -> list[str]:
+        """The enterprises that head for more than their budget, as the API lists them."""
+        answer = self._client.get("/api/v1/enterprises", params={"sort": "-overrun_probability", "limit": 5})
+        found = [one for one in answer.json()["items"] if one["tier"] is not None] if answer.status_code == 200 else []
+        rows = [f"{one['overrun_probability']:>18.0%}  {one['tier']:<7} {one['id']}  {one['name']}" for one in found]
+        return [f"{'P(over budget)':>18}  colour  enterprise", *rows]
 
     def _overview(self, code: str, until: datetime) -> dict[str, Any]:
         month = month_to_show(until, self._wishes.days)

@@ -35,6 +35,7 @@ from app.api.limits import RateLimits
 from app.api.protocol import StrictProtocol
 from app.rollup.explain import explain
 from app.rollup.nightly import NightlyVerification
+from app.rollup.positions import PositionWorker
 from app.rollup.worker import RollupWorker
 from app.settings import PREFIX, Settings, WrongSetting
 from app.store.alerts import StoredAlerts
@@ -50,7 +51,7 @@ from app.store.readings import ReadingLedger
 from app.store.rejections import Replayer
 from app.store.scope import open_guarded
 from app.webhooks.sender import WebhookSender
-from energy.interval import SiteCalendar
+from energy.interval import SiteCalendar, to_us
 from ingest.accounts import BrokerAccounts
 from ingest.broker_check import BrokerCheck
 from ingest.fleet import FleetWatch
@@ -243,6 +244,9 @@ class Service:
             rollup = RollupWorker(self._database, self._calendar, closing_day=self._settings.closing_day)
             parts["rollup"] = rollup.run(stop)
             parts["verification"] = self._nightly().run(stop)
+            parts["positions"] = PositionWorker(
+                self._database.pool, self._calendar, lambda: to_us(datetime.now(UTC))
+            ).run(stop)
             parts["alerts"] = self._alert_engine().run(stop)
             if self._settings.smtp_url is not None:
                 parts["mail"] = self._mail_sender(self._settings.smtp_url).run(stop)

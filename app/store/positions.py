@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -27,6 +28,7 @@ from energy.same_days import Day, Moment, days_of, elapsed_of, same_day_before
 
 Int64s = npt.NDArray[np.int64]
 
+REFRESH_LOCK = 0x7463_6503
 CHUNK = 1000
 """Enterprises a read: about 50,000 monthly rows."""
 WHOLE = 0.995
@@ -394,6 +396,18 @@ async def refresh(
                 await keep(connection, found, from_us(now_us))
             count += len(found)
     return count
+
+
+@asynccontextmanager
+async def only_one_refreshes(pool: asyncpg.Pool) -> AsyncIterator[bool]:
+    """Whether this is the only one of all processes inside. The lock is the connection's and ends with it."""
+    async with pool.acquire() as connection:
+        ours: bool = await connection.fetchval("SELECT pg_try_advisory_lock($1)", REFRESH_LOCK)
+        try:
+            yield ours
+        finally:
+            if ours and not connection.is_closed():
+                await connection.execute("SELECT pg_advisory_unlock($1)", REFRESH_LOCK)
 
 
 async def keep(connection: Connection, positions: Sequence[Position], evaluated_at: datetime) -> None:

@@ -64,8 +64,8 @@ VALUES (:enterprise, 2026, 'equivalent', 1, 1200, array_fill(100::numeric, ARRAY
     'test', 'test', '2026-01-01T00:00Z')
 """
 AN_EXCLUSION = """
-INSERT INTO budget_exclusion (enterprise, basis, month, kind, amount, evidence, entered_by)
-VALUES (:enterprise, 'equal', '2026-05-01', 'feedstock', 1, 'contract 7', 'test')
+INSERT INTO budget_exclusion (exclusion_id, enterprise, basis, month, kind, amount, evidence, entered_by)
+OVERRIDING SYSTEM VALUE VALUES (:number, :enterprise, 'equal', '2026-05-01', 'feedstock', 1, 'contract 7', 'test')
 """
 
 
@@ -245,8 +245,8 @@ async def two_enterprises(database: Database) -> None:
         for number, key in ((900_001, OWN), (900_002, FOREIGN)):
             for statement in (A_FACTOR, A_LINE):
                 await connection.execute(text(statement), {"number": number, "enterprise": key})
-            for statement in (A_BUDGET, AN_EXCLUSION):
-                await connection.execute(text(statement), {"enterprise": key})
+            await connection.execute(text(A_BUDGET), {"enterprise": key})
+            await connection.execute(text(AN_EXCLUSION), {"number": number, "enterprise": key})
             await connection.execute(text(AN_ALERT), {"number": number, "enterprise": key, "now": NOW})
             person = "person.own" if key == OWN else "person.foreign"
             await connection.execute(text(SOMEBODY), {"number": number, "enterprise": key, "name": person})

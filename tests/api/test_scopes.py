@@ -40,8 +40,12 @@ OBJECTS: dict[str, dict[str, dict[str, str]]] = {
         "missing": {"code": MISSING_REGION},
     },
     "/enterprises/{enterprise}/budgets": {
-        which: {"enterprise": key, "year": "2026", "revision": "1", "exclusion": "1"}
-        for which, key in (("own", OWN), ("foreign", FOREIGN), ("missing", MISSING))
+        which: {"enterprise": key, "year": "2026", "revision": "1", "exclusion": number}
+        for which, key, number in (
+            ("own", OWN, "900001"),
+            ("foreign", FOREIGN, "900002"),
+            ("missing", MISSING, "900003"),
+        )
     },
     "/enterprises/{enterprise}": {
         "own": {"enterprise": OWN},
