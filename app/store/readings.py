@@ -394,13 +394,16 @@ class ReadingLedger:
         late = order.first if look_up_all else order.first[self._not_newest(rows, order.first)]
         await connection.execute(BEGIN_AND_LOOK if len(late) else BEGIN)
         try:
+            if settle is None:
+                # First, also in the statement that does all at once: of two writers of one gateway the second waits
+                # here, holding nothing, and not for a reading while the first waits for the gateway.
+                await _note_gateways(connection, group, self._skew)
             book = await _store(connection, group, order, late, self._rows, look_up_all=look_up_all)
             if whole:
                 _refuse_conflicts(book)
             told = await _mark(connection, rows, order, book)
             if settle is None:
                 await keep_refused(connection, group, book.verdicts)
-                await _note_gateways(connection, group, self._skew)
             else:
                 await settle(connection, book.verdicts)
             self._commit_asked = True

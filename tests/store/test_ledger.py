@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import random
 from collections.abc import AsyncIterator
@@ -228,3 +229,26 @@ async def test_a_group_that_must_be_whole_leaves_nothing_behind_when_it_is_not(
     assert await sql.fetchval("SELECT count(*) FROM reading") == 1
     # What was rolled back is not taken for stored.
     assert await verdicts(ledger, a_group([(meter, T0_US + 1, 1.0), (meter, T0_US, 5.0)])) == [S, D]
+
+
+@pytest.mark.parametrize("sizes", [(3, 3), (3, 400), (400, 400)])
+async def test_two_writers_of_the_same_readings_never_wait_for_each_other_in_a_circle(
+    ledger: ReadingLedger, database_url: str, meters: dict[str, int], sql: asyncpg.Connection, sizes: tuple[int, int]
+) -> None:
+    """Each reading comes to both, in groups cut differently; it is stored by one and found by the other."""
+    other = ReadingLedger(database_url)
+    numbers, count = list(meters.values()), 1200
+    rows = [(numbers[i % 3], T0_US + i * MINUTE_US, float(i)) for i in range(count)]
+
+    async def write(writer: ReadingLedger, size: int) -> list[Verdict]:
+        found: list[Verdict] = []
+        for first in range(0, count, size):
+            part = rows[first : first + size]
+            found += await verdicts(writer, a_group(part if size == sizes[0] else part[::-1]))
+        return found
+
+    one, two = await asyncio.gather(write(ledger, sizes[0]), write(other, sizes[1]))
+    assert one.count(S) + two.count(S) == count
+    assert one.count(D) + two.count(D) == count
+    assert await sql.fetchval("SELECT count(*) FROM reading") == count
+    await other.close()
