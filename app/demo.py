@@ -26,6 +26,7 @@ from zoneinfo import ZoneInfo
 
 import asyncpg
 import httpx2
+import numpy as np
 import typer
 from sqlalchemy import make_url
 
@@ -36,9 +37,11 @@ from app.store.database import open_database, plain_url
 from app.store.migrate import migrate
 from simulators.city import city
 from simulators.faults import Fault, described, troubles
+from simulators.noise import Ints
 from simulators.plants import INDUSTRY_CODES, PlantPlan
+from simulators.production import line_of, output_of
 from simulators.runner import Gateway, Tally, gateways, push_history, readings_of, run_live
-from simulators.seasons import SLOT_S, SLOTS_PER_DAY
+from simulators.seasons import SLOT_S, SLOTS_PER_DAY, local_time
 from simulators.wire import DoorClosed
 
 CITY = "4453"
@@ -209,6 +212,7 @@ class Demo:
         fleet = gateways(self._plans, origin_slot, self._broker(), keys, self._faults(origin_slot, until_slot))
         try:
             self._push(fleet, until_slot)
+            self._report_output(origin_slot, until_slot)
             self._wait_rolled_up()
             if not self._stop.is_set():
                 self._budgets(until)
@@ -296,6 +300,20 @@ class Demo:
         refused = sum(self._tally.rejected.values())
         say(f"  {self._tally.stored:,} stored, {self._tally.duplicate:,} duplicate, {refused:,} rejected")
 
+    def _report_output(self, origin_slot: int, until_slot: int) -> None:
+        """A line for each plant that makes something with a level, and what it made in every month of the history."""
+        months = months_of(origin_slot, until_slot)
+        for plan in self._plans:
+            line = line_of(plan)
+            if line is None or self._stop.is_set():
+                continue
+            fields = {key: value for key, value in asdict(line).items() if key != "per_hour"}
+            meters = [{"code": code} for code in line.meters]
+            made = self._post("lines", fields | {"enterprise": plan.enterprise, "meters": meters})
+            for month, slots in months:
+                body = {"month": month, "quantity": output_of(plan, line, slots)}
+                self._post(f"lines/{made['id']}/outputs", body)
+
     def _wait_rolled_up(self) -> None:
         say("5 Figures: hours, days, months and years of every meter and enterprise")
         end = time.monotonic() + ROLLED_UP_WITHIN_S
@@ -317,6 +335,9 @@ class Demo:
         for line in self._likeliest():
             say(line)
         say()
+        for told in benchmark_lines(self._benchmarks(until)):
+            say(told)
+        say()
         for name, value in self._places(tokens).items():
             say(f"{name:<18} {value}")
         say()
@@ -333,6 +354,14 @@ class Demo:
         answer = self._client.get(f"/api/v1/regions/{code}/overview", params={"at": month})
         if answer.status_code != 200:
             raise DemoTrouble(f"the overview of {code} answered {answer.status_code}: {answer.text[:500]}")
+        found: dict[str, Any] = answer.json()
+        return found
+
+    def _benchmarks(self, until: datetime) -> dict[str, Any]:
+        month = month_to_show(until, self._wishes.days)
+        answer = self._client.get(f"/api/v1/regions/{CITY}/benchmarks", params={"month": month})
+        if answer.status_code != 200:
+            raise DemoTrouble(f"the benchmarks of {CITY} answered {answer.status_code}: {answer.text[:500]}")
         found: dict[str, Any] = answer.json()
         return found
 
@@ -364,6 +393,26 @@ class Demo:
             say(f"  {local:%Y-%m-%d %H:%M} delivered, {self._tally.stored:,} readings stored")
 
         run_live(fleet, self._tally, self._stop, speed=self._wishes.speed, told=told)
+
+
+def months_of(origin_slot: int, until_slot: int) -> list[tuple[str, Ints]]:
+    """The local months of a history, each with its quarter hours in it. Pure."""
+    slots = np.arange(origin_slot, until_slot, dtype=np.int64)
+    days = local_time(slots).day.astype("datetime64[D]").astype("datetime64[M]")
+    return [(str(month), slots[days == month]) for month in np.unique(days)]
+
+
+def benchmark_lines(found: dict[str, Any]) -> list[str]:
+    """How much capacity of each industry is at 标杆 or better, and how many lines are worse than 基准. Pure."""
+    worse = len(found["worse_than_baseline"])
+    return [
+        *(
+            f"industry {one['industry']} (lines: {one['lines']}): {100 * one['share_at_benchmark']:.0f} % of capacity "
+            f"at 标杆 or better in the year to {found['month']}"
+            for one in found["industries"]
+        ),
+        f"lines worse than 基准: {worse}; GET /api/v1/regions/{found['region']}/benchmarks names them",
+    ]
 
 
 def month_to_show(until: datetime, days: int) -> str:

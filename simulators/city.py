@@ -1,7 +1,7 @@
 """A city of key energy users: which plants stand in which district. The same seed gives the same city."""
 
-from simulators.noise import between, key_of
-from simulators.plants import Industry, PlantPlan, meters_of
+from simulators.noise import key_of
+from simulators.plants import Industry, PlantPlan, meters_of, size_of
 
 ALPHABET = "0123456789ABCDEFGHJKLMNPQRTUWXY"
 """GB 32100-2015: digits and capital letters without I, O, S, V and Z."""
@@ -64,14 +64,13 @@ def _plant(number: int, seed: int) -> PlantPlan:
     districts = DISTRICTS[industry]
     region = districts[(number // len(MIX) + MIX[: number % len(MIX)].count(industry)) % len(districts)]
     word = WORDS[(number + seed) % len(WORDS)]
-    size = round(between(key_of(key, "size"), 0.6, 1.7), 3)
     return PlantPlan(
         enterprise=_credit_code(industry, region, key),
         name=f"{PLACES[region]}{word}{_ordinal(number)}{TRADES[industry]}",
         region=region,
         industry=industry,
         gateway=f"gw-{number + 1:03d}",
-        meters=meters_of(industry, size),
+        meters=meters_of(industry, size_of(key)),
         seed=key,
     )
 

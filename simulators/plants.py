@@ -82,6 +82,11 @@ class PlantPlan:
     seed: int
 
 
+def size_of(seed: int) -> float:
+    """How large a plant is beside the ordinary one of its kind."""
+    return round(between(key_of(seed, "size"), 0.6, 1.7), 3)
+
+
 def meters_of(industry: Industry, size: float) -> tuple[MeterPlan, ...]:
     """The meters of a plant `size` times as large as the ordinary one of its kind (0.5 to 2)."""
     return _METERS[industry](size)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from app.store.energy import (
+    CARRIER_ROWS,
+    TOTALS,
     By,
     EnergySeries,
     EnterpriseUnknown,
@@ -17,6 +20,7 @@ from app.store.energy import (
     enterprise_totals,
     region_totals,
 )
+from app.store.readings import MOMENT
 from energy.interval import Level
 from energy.rollup import Status
 from energy.tce import Basis
@@ -181,3 +185,35 @@ async def test_a_region_with_an_enterprise_without_a_factor_has_no_total(plant: 
     )
     assert (total.tce, total.unknown) == (None, (NEIGHBOUR,))
     assert total.tce_known == Decimal("0.1229")
+
+
+RAW = ("reading", "held_reading")
+
+
+async def relations_read(plant: Plant, question: str, *values: object) -> set[str]:
+    """The tables that the plan of a question really reads, hypertables under their own name."""
+    plan = await plant.sql.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {question}", *values)
+    rows = await plant.sql.fetch("SELECT chunk_name, hypertable_name FROM timescaledb_information.chunks")
+    chunks = {row[0]: row[1] for row in rows}
+    found: set[str] = set()
+    nodes = [json.loads(plan)[0]["Plan"]]
+    while nodes:
+        node = nodes.pop()
+        nodes += node.get("Plans", [])
+        if "Relation Name" in node and node["Actual Loops"] > 0:
+            found.add(chunks.get(node["Relation Name"], node["Relation Name"]))
+    return found
+
+
+async def test_a_days_figures_of_everybody_come_from_rollups_and_never_from_readings(plant: Plant) -> None:
+    await a_morning(plant)
+    day_us, end_us = at("2026-11-01T00:00"), at("2026-11-02T00:00")
+    moments = {name: MOMENT.format(us=f"${i}::bigint") for i, name in ((3, "begins"), (4, "ends"), (5, "now"))}
+    everybody = TOTALS.format(level="day", basis="equivalent", **moments)
+    read = await relations_read(plant, everybody, "4453", None, day_us, end_us, LATER_US)
+    assert "enterprise_day" in read
+    assert not read & set(RAW)
+    bounds = {"first": MOMENT.format(us="$2::bigint"), "end": MOMENT.format(us="$3::bigint")}
+    words = {"level": "day", "basis": "equal", "start": "extract(epoch FROM start)", **bounds}
+    one = await relations_read(plant, CARRIER_ROWS.format(**words), PLANT, day_us, end_us)
+    assert one == {"enterprise_day", "carrier"}
