@@ -130,7 +130,7 @@ class Settings(BaseSettings):
         default=200_000, description="most readings that may wait for a commit; beyond it HTTP answers 503"
     )
     mqtt_receive_maximum: Annotated[int, Field(ge=1, le=65535)] = Field(
-        default=1000,
+        default=4000,
         description="messages the broker may have in flight to us before it waits for acknowledgements",
     )
     ingest_partition: str | None = Field(

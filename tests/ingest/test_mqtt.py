@@ -17,7 +17,7 @@ from ingest.accounts import BrokerAccounts, BrokerRefused, NameReserved
 from ingest.batch import Group
 from ingest.metrics import IngestMetrics
 from ingest.mqtt import BrokerDoor, BrokerLink, BrokerUnavailable
-from ingest.pipeline import LedgerUnavailable, Pipeline
+from ingest.pipeline import LedgerUnavailable, Limits, Pipeline
 from ingest.wire import resend
 from tests.ingest.fakes import FakeLedger, FakeRegistry, a_registry, counted, metrics
 from tests.ingest.gateway import Gateway, a_wire
@@ -80,12 +80,17 @@ class Site:
 
 @contextlib.asynccontextmanager
 async def site(
-    url: str, client_id: str | None = None, *, seen_by: str | None = None, registry: FakeRegistry | None = None
+    url: str,
+    client_id: str | None = None,
+    *,
+    seen_by: str | None = None,
+    registry: FakeRegistry | None = None,
+    limits: Limits | None = None,
 ) -> AsyncIterator[Site]:
     """`seen_by` is the address of the broker as the service reaches it, when there is a wire between."""
     ledger, statuses, measured, stop = FakeLedger(), Statuses(), metrics(), asyncio.Event()
     registry = registry or a_registry()
-    pipeline = Pipeline(ledger, registry, metrics=measured)
+    pipeline = Pipeline(ledger, registry, metrics=measured, limits=limits)
     name = client_id or f"t-ingest-{secrets.token_hex(4)}"
     link = BrokerLink(seen_by or url, client_id=name, metrics=measured, session_expiry_s=120)
     door = BrokerDoor(link, pipeline, statuses, metrics=measured)
@@ -163,6 +168,23 @@ async def test_nothing_is_acknowledged_while_the_ledger_is_down_and_all_of_it_af
         await soon(lambda: it.door.unacknowledged == 0, "all are acknowledged")
     assert [receipt["seq"] for receipt in gateway.receipts()] == list(range(300))
     assert it.stored_of(gateway) == 300
+
+
+async def test_the_broker_is_not_read_while_too_much_waits(broker_url: str) -> None:
+    async with site(broker_url, limits=Limits(pending_max_rows=10)) as it:
+        gateway = await it.a_gateway()
+        it.ledger.open.clear()
+        for minute in range(10):
+            gateway.publish("data", a_message(minute))
+        await soon(lambda: it.pipeline.crowded, "as much waits as may")
+        waiting = it.pipeline.pending_rows
+        for minute in range(10, 60):
+            gateway.publish("data", a_message(minute))
+        await soon(lambda: len(gateway.acknowledged) == 60, "the broker has all of it")
+        assert it.pipeline.pending_rows == waiting
+        it.ledger.open.set()
+        await soon(lambda: it.stored_of(gateway) == 60, "all is stored")
+        await soon(lambda: it.door.unacknowledged == 0, "all are acknowledged")
 
 
 async def test_a_cut_wire_loses_nothing_and_stores_nothing_twice(broker_url: str) -> None:
