@@ -78,7 +78,7 @@ class Sheet:
 
 def table(taken: Mapping[str, Sequence[float]]) -> str:
     """Median, least and most of each key, with what it is."""
-    meanings = INGEST | ROLLUP | PEERS | YARDSTICK
+    meanings = {key: words for bench in (*BENCHES.values(), YARDSTICK) for key, words in bench.items()}
     width = max(map(len, meanings))
     lines = [HEAD, "", f"{'key':{width}}  {'median':>10} {'min':>10} {'max':>10}  what"]
     for key, figures in taken.items():

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import pytest
 
 from energy.projection import Projection, project
-from tests.bench.backtest import back_test, calm_fleet, noisy_fleet, run_rate, whole_years
+from tests.bench.backtest import back_test, calm_fleet, figures, noisy_fleet, run_rate, whole_years
+from tests.bench.figures import ALERTS, table
 
 YEARS = {2020: [100.0] * 12, 2021: [108.0] * 12}
 """1296 after 1200: over 0.95, 1.00 and 1.05 of it, within 1.10."""
@@ -53,3 +54,9 @@ def test_on_real_calm_years_the_promises_hold() -> None:
     assert found["false_alarms"] <= 0.02
     assert found["caught60"] >= 0.92
     assert 0.75 <= found["coverage80"] <= 0.88
+
+
+def test_every_figure_of_the_back_test_has_its_line_in_the_table() -> None:
+    taken = {key: [figure] for key, figure in figures()}
+    assert set(taken) <= set(ALERTS)
+    assert all(key in table(taken) for key in taken)
