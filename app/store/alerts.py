@@ -31,6 +31,7 @@ from alerts.decide import (
 from alerts.evaluate import BudgetPosition, Position, signals
 from alerts.notice import Delivery, Reason, delivery, due_at, with_roles
 from alerts.rule import AlertSettings, Kind, Level, Role
+from alerts.smtp import Probe, unobserved
 from alerts.states import Change, Data, Phase, State, close
 from app.store.alert_settings import SettingsBook, Version, settings_book
 from app.store.outbox import (
@@ -204,7 +205,16 @@ class StoredAlerts:
     `domain` ends Message-IDs, `portal` begins the links in mails (None: no link), `zone` is that of local days.
     """
 
-    def __init__(self, pool: asyncpg.Pool, *, domain: str, zone: ZoneInfo, portal: str | None = None) -> None:
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        *,
+        domain: str,
+        zone: ZoneInfo,
+        portal: str | None = None,
+        probe: Probe = unobserved,
+    ) -> None:
+        self._probe = probe
         self._pool = pool
         self._domain = domain
         self._zone = zone
@@ -261,6 +271,8 @@ class StoredAlerts:
             )
             last = positions[-1].enterprise if positions else None
             await connection.execute(PROGRESS, run.run_id, last, tally.evaluated, tally.told)
+            self._probe("before commit")
+        self._probe("after commit")
         return tally
 
     async def finish(self, run: Run, settings: SettingsBook, now: datetime) -> int:

@@ -12,12 +12,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 
+from tests.alerts.killing import killed_alerts
 from tests.faults.soak import harmed_ingest
 
 Run = Callable[[int], str]
 """One run from its seed: answers a line of what was seen, raises AssertionError when a promise was broken."""
 
-PARTS: Mapping[str, Callable[[], AbstractContextManager[Run]]] = {"ingest": harmed_ingest}
+PARTS: Mapping[str, Callable[[], AbstractContextManager[Run]]] = {
+    "alerts": killed_alerts,
+    "ingest": harmed_ingest,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
