@@ -141,6 +141,8 @@ def judge(
     With `tell` false (a past day is made up for) nobody is written to; the next evaluation that tells compares what
     stands then with what was told.
     """
+    if alert is not None and str(alert.facts.get("day", "")) > day.isoformat():
+        return None  # a later day was judged already; history is not rewritten
     before = alert or Alert(key)
     state, changes = evaluate(before.state, signal, day)
     if alert is None and not changes:

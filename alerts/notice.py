@@ -104,10 +104,13 @@ def first_roles(settings: AlertSettings, kind: Kind, level: Level) -> tuple[Role
 
 
 def delivery(role: Role, level: Level, reason: Reason) -> Delivery:
-    """Supervisors get one mail a run; yellow waits for a digest."""
+    """Supervisors get one mail a run; yellow, and that it has passed, waits for a digest.
+
+    `level`: the worse of what stands and what was told before.
+    """
     if role in REGION_ROLES:
         return Delivery.GROUPED if level >= Level.ORANGE or reason is Reason.WITHDRAWN else Delivery.WEEKLY
-    return Delivery.IMMEDIATE if level >= Level.ORANGE or reason is not Reason.RAISED else Delivery.DAILY
+    return Delivery.IMMEDIATE if level >= Level.ORANGE else Delivery.DAILY
 
 
 def due_at(kind: Delivery, now: datetime) -> datetime:

@@ -183,6 +183,8 @@ def _subject_zh(facts: Facts) -> str:
             return f"{facts['period']} 年已用预算的 {percent(_used(facts), 1)}"
         case "period":
             return f"{facts['period']} 年月度、季度用能与计划比较"
+        case "data" if facts["level"] == "green":
+            return "数据已恢复上传"
         case "data":
             return f"数据已迟到 {_late(ZH, facts)}"
         case "meter":
@@ -204,6 +206,8 @@ def _subject_en(facts: Facts) -> str:
             return f"{percent(_used(facts), 1)} of the {facts['period']} budget used"
         case "period":
             return f"months and quarters of {facts['period']} against the plan"
+        case "data" if facts["level"] == "green":
+            return "data is coming in again"
         case "data":
             return f"data late by {_late(EN, facts)}"
         case "meter":

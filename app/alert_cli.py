@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -52,8 +52,17 @@ def settings_in(path: Path) -> AlertSettings:
         raise WrongFile(f"{path}: {error}") from error
 
 
-async def evaluate(settings: Settings, span: Span | None, enterprises: Sequence[str] | None) -> tuple[int, int]:
-    """One evaluation of each day, today without a span; only the last day is told. Answers positions and notices."""
+async def evaluate(
+    settings: Settings,
+    span: Span | None,
+    enterprises: Sequence[str] | None,
+    *,
+    first: Callable[[], None] = lambda: None,
+) -> tuple[int, int]:
+    """One evaluation of each day, today without a span; only the last day is told. Answers positions and notices.
+
+    `first` is called when it is our turn, before anything is evaluated.
+    """
     async with open_database(settings.database_url) as database:
         book = alert_book(settings, database.pool)
         engine = AlertEngine(
@@ -66,6 +75,7 @@ async def evaluate(settings: Settings, span: Span | None, enterprises: Sequence[
         while True:
             async with book.turn() as ours:
                 if ours:
+                    first()
                     return await engine.evaluate_days(days, why="asked", enterprises=enterprises)
             await asyncio.sleep(LOOK_AGAIN_S)
 

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -30,6 +30,8 @@ import numpy as np
 import typer
 from sqlalchemy import make_url
 
+from app.alert_cli import Span, evaluate
+from app.settings import read_settings
 from app.stack.places import state_dir
 from app.stack.stack import Addresses, Stack
 from app.store.access import create_token
@@ -56,8 +58,11 @@ ROLLED_UP_WITHIN_S = 1800.0
 SAY_EVERY_S = 2.0
 NOT_REGISTERED = frozenset({"per_hour", "runs_by"})
 """Fields of a simulated meter that only its simulation knows."""
-BEHIND = timedelta(hours=6)
-"""The history ends this long before now, so that the live part has quarter hours to run through at speed."""
+BEHIND = timedelta(hours=8)
+"""The history ends this long before now, so that the live part has quarter hours to run through at speed, and a plant
+that is not heard of again is late when the others have reached the present."""
+STORY_DAYS = 10
+"""Days of the past on which alerts are evaluated: a trend is confirmed by seven in a row."""
 
 
 class DemoTrouble(Exception):
@@ -217,7 +222,8 @@ class Demo:
             if not self._stop.is_set():
                 self._budgets(until)
                 self._print_city(tokens, until)
-                self._live(fleet)
+                story = self._story(until)
+                self._live(fleet, story)
         finally:
             self._client.close()
             for gateway in fleet:
@@ -380,9 +386,72 @@ class Demo:
             "Try": f'curl -H "Authorization: Bearer {tokens["City"]}" {self._service.url}/api/v1/enterprises?sort=-tce',
         }
 
-    def _live(self, fleet: Sequence[Gateway]) -> None:
+    def _story(self, until: datetime) -> Story | None:
+        """Budgets and supervisors, and three plants with something to tell; None for a city too small or too young."""
+        if len(self._plans) < 3 or self._wishes.days < STORY_DAYS + 2:
+            return None
+        say("6 Budgets, supervisors, alerts")
+        for code, name in ((CITY, "city"), *((code, f"county-{code}") for code in DISTRICTS)):
+            contact = {"name": name, "email": f"{name}@example.com", "language": "both"}
+            self._put(f"regions/{code}/contacts", {"contacts": [contact]})
+        year = until.astimezone(ZONE).year
+        spent = self._spent(year, until)
+        story = Story.of(spent)
+        if story is None:
+            return None
+        last = until.astimezone(ZONE).date() - timedelta(days=1)
+        settings = read_settings(database_url=self._service.database_url, timezone=ZONE.key)
+        span = Span(last - timedelta(days=STORY_DAYS), last)
+
+        def decide() -> None:
+            """While nobody else evaluates: the past is judged by these budgets from its first day on."""
+            for enterprise, tce in spent.items():
+                tight = {story.over: 1.001, story.recovers: 0.93, story.silent: 1.01}.get(enterprise)
+                measured = min(self._wishes.days, until.astimezone(ZONE).timetuple().tm_yday)
+                roomy = 1.25 * 366 / measured
+                self._put_budget(enterprise, year, tce * (tight or roomy), "annual decision")
+
+        self._say_evaluated(*asyncio.run(evaluate(settings, span, None, first=decide)))
+        self._put_budget(story.recovers, year, spent[story.recovers] * 1.4, "new kiln line approved")
+        names = {plan.enterprise: plan.name for plan in self._plans}
+        say(f"  {names[story.over]} goes over its budget while you watch")
+        say(f"  {names[story.recovers]} was over, until its budget was revised: its alert is withdrawn")
+        say(f"  {names[story.silent]} loses contact: its alert is held, and nobody is told that it saves")
+        return story
+
+    def _spent(self, year: int, until: datetime) -> dict[str, float]:
+        """What each enterprise has used in the year, largest first; those that make more than they use left out."""
+        found = {}
+        for plan in self._plans:
+            params = {"from": str(year), "to": str(year + 1), "interval": "P1Y", "by": "total"}
+            answer = self._client.get(f"/api/v1/enterprises/{plan.enterprise}/energy", params=params)
+            net = answer.json()["buckets"][0]["tce_net"] if answer.status_code == 200 else None
+            if net is not None and net > 0:
+                found[plan.enterprise] = float(net)
+        return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+    def _put_budget(self, enterprise: str, year: int, tce: float, reason: str) -> None:
+        self._put(f"enterprises/{enterprise}/budgets/{year}", {"tce": round(tce, 2), "reason": reason})
+
+    def _put(self, path: str, body: dict[str, Any]) -> None:
+        answer = self._client.put(f"/api/v1/{path}", json=body)
+        if answer.status_code not in (200, 201):
+            raise DemoTrouble(f"PUT {path} answered {answer.status_code}: {answer.text[:500]}")
+
+    def _evaluate(self) -> None:
+        """Today's figures as they are now: what `tcewatch alerts evaluate` does."""
+        settings = read_settings(database_url=self._service.database_url, timezone=ZONE.key)
+        self._say_evaluated(*asyncio.run(evaluate(settings, None, None)))
+
+    def _say_evaluated(self, evaluated: int, told: int) -> None:
+        mails = sum(1 for _ in self._stack.mails.glob("*.eml"))
+        say(f"  {evaluated:,} positions evaluated, {told:,} notices written; {mails} mails so far")
+
+    def _live(self, fleet: Sequence[Gateway], story: Story | None) -> None:
+        heard = [gateway for gateway in fleet if story is None or gateway.plan.enterprise != story.silent]
+        evaluated = threading.Event()
         each_s = SLOT_S / self._wishes.speed
-        say(f"6 Live: a quarter of an hour every {each_s:.1f} s until the present is reached. Ctrl-C stops all of it.")
+        say(f"7 Live: a quarter of an hour every {each_s:.1f} s until the present is reached. Ctrl-C stops all of it.")
         if self._wishes.exit_after_s is not None:
             timer = threading.Timer(self._wishes.exit_after_s, self._stop.set)
             timer.daemon = True
@@ -391,8 +460,27 @@ class Demo:
         def told(slot: int) -> None:
             local = datetime.fromtimestamp(slot * SLOT_S, ZONE)
             say(f"  {local:%Y-%m-%d %H:%M} delivered, {self._tally.stored:,} readings stored")
+            present = time.time() - slot * SLOT_S < 2 * SLOT_S
+            if story is not None and present and not evaluated.is_set():
+                evaluated.set()
+                self._wait_rolled_up()
+                self._evaluate()
 
-        run_live(fleet, self._tally, self._stop, speed=self._wishes.speed, told=told)
+        run_live(heard, self._tally, self._stop, speed=self._wishes.speed, told=told)
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """Whose alerts the demo shows, by enterprise."""
+
+    over: str
+    recovers: str
+    silent: str
+
+    @classmethod
+    def of(cls, spent: Mapping[str, float]) -> Story | None:
+        """The three largest; None when there are fewer."""
+        return cls(*list(spent)[:3]) if len(spent) >= 3 else None
 
 
 def months_of(origin_slot: int, until_slot: int) -> list[tuple[str, Ints]]:

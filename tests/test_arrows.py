@@ -31,7 +31,9 @@ ARROWS: dict[str, frozenset[str]] = {
     "app.main": frozenset(
         {"energy", "ingest", "alerts", "app.settings", "app.store", "app.rollup", "app.api", "app.webhooks"}
     ),
-    "app.demo": frozenset({"simulators", "energy", "app.settings", "app.store", "app.stack", "app.main"}),
+    "app.demo": frozenset(
+        {"app.alert_cli", "simulators", "energy", "app.settings", "app.store", "app.stack", "app.main"}
+    ),
     "app.alert_cli": frozenset({"alerts", "energy", "app.settings", "app.store", "app.main"}),
     "app.cli": frozenset(
         {

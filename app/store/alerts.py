@@ -743,9 +743,10 @@ def _chart(position: BudgetPosition) -> dict[str, Any] | None:
     """Sums to the end of each month: used and planned."""
     if len(position.plan) != 12 or position.budget <= 0:
         return None
+    by_month = {month.month: float(month.used) for month in position.months}
     used, total = [], 0.0
-    for month in sorted(position.months, key=lambda one: one.month):
-        total += float(month.used)
+    for month in range(1, max(by_month, default=0) + 1):
+        total += by_month.get(month, 0.0)
         used.append(total)
     year_end = date(position.year + 1, 1, 1)
     at = 12.0 if position.day >= year_end else position.day.month - 1 + (position.day.day - 1) / 30.5

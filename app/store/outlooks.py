@@ -15,13 +15,17 @@ import asyncpg
 from alerts.evaluate import (
     BudgetPosition,
     DataPosition,
+    IntegrityPosition,
+    LinePosition,
     MeterPosition,
     MonthFigure,
     Position,
 )
 from app.store import positions
+from app.store.benchmarks import line_standings, sure_position
+from app.store.verifications import open_differences
 from energy.budget import Position as BudgetStanding
-from energy.interval import SiteCalendar, from_us
+from energy.interval import SiteCalendar, from_us, to_us
 
 GROUP = 500
 RECENT = timedelta(days=30)
@@ -52,7 +56,7 @@ SELECT meter.enterprise, meter.code, meter.expected_interval_s, meter.created_at
 FROM meter LEFT JOIN LATERAL (
     SELECT ts FROM reading WHERE reading.meter_id = meter.meter_id AND ts < $2 ORDER BY ts DESC LIMIT 1
 ) AS newest ON true
-WHERE meter.enterprise = ANY ($1) AND meter.active AND meter.created_at < $2
+WHERE meter.enterprise = ANY ($1) AND meter.active AND coalesce(first_at, meter.created_at) < $2
 """
 LAPSING = """
 SELECT meter.enterprise, meter.code, calibrated_until FROM meter
@@ -67,6 +71,7 @@ FROM meter WHERE enterprise = ANY ($1) AND active GROUP BY enterprise
 """
 MADE_UP_AT = timedelta(hours=5, minutes=30)
 LONGEST_NOTICE = timedelta(days=730)
+STANDING_INTEGRITY = "SELECT enterprise FROM alert WHERE kind = 'integrity' AND closed_at IS NULL"
 REVISED = """
 SELECT DISTINCT enterprise FROM budget_revision WHERE state = 'approved' AND decided_at > $1
 """
@@ -95,9 +100,9 @@ class _Late:
 
 
 class StoredPositions:
-    """Reads positions for a local day: figures count up to its start, lateness up to now.
+    """Reads positions for a local day: today's as it is now, so that a budget passed at noon is told at noon.
 
-    A day that is made up for is judged as of the hour at which it would have been evaluated.
+    A day that is made up for has the figures up to its start, and lateness as of the hour of its evaluation.
     """
 
     def __init__(self, pool: asyncpg.Pool, calendar: SiteCalendar, *, group: int = GROUP, keep: bool = True) -> None:
@@ -117,6 +122,12 @@ class StoredPositions:
         for first in range(0, len(rows), self._group):
             regions = {row["id"]: row["region"] for row in rows[first : first + self._group]}
             yield await self._group_of(regions, day, now)
+        if rows and day == now.astimezone(self._calendar.zone).date():
+            # Lines and verifications are known as they are now; a day of the past is not judged by them.
+            regions = {row["id"]: row["region"] for row in rows}
+            found = [*await self._lines(regions, day, now), *await self._differences(regions, day)]
+            for first in range(0, len(found), self._group):
+                yield found[first : first + self._group]
 
     async def revised_since(self, moment: datetime) -> list[str]:
         """Enterprises with a budget that was approved after a moment."""
@@ -137,7 +148,7 @@ class StoredPositions:
         named = list(regions)
         moment = now
         if now >= from_us(self._calendar.date_start_us(day + timedelta(days=1))):
-            moment = from_us(self._calendar.date_start_us(day)) + MADE_UP_AT
+            moment = self._made_up(day)
         late = await self._lateness(named, moment)
         shares = await self._recent(named, day)
         found: list[Position] = []
@@ -164,6 +175,33 @@ class StoredPositions:
         ]
         return found
 
+    def _made_up(self, day: date) -> datetime:
+        return from_us(self._calendar.date_start_us(day)) + MADE_UP_AT
+
+    async def _lines(self, regions: Mapping[str, str], day: date, now: datetime) -> list[Position]:
+        """Lines whose running year has enough data to be judged, up to the last whole month."""
+        month = (day.replace(day=1) - timedelta(days=1)).replace(day=1)
+        standings = await line_standings(self._pool, month=month, calendar=self._calendar, now_us=to_us(now))
+        found: list[Position] = []
+        for one in standings:
+            verdict, name = one.year.benchmark, one.line.enterprise
+            known = verdict is not None and sure_position(one) is not None and name in regions
+            if known and verdict is not None and verdict.level.baseline:
+                ratio = float(verdict.standing.unit_energy / verdict.level.baseline)
+                gap, last = verdict.standing.gap_to_baseline, one.year.figures.months[-1]
+                found.append(LinePosition(name, regions[name], day, one.line.code, last, ratio, gap))
+        return found
+
+    async def _differences(self, regions: Mapping[str, str], day: date) -> list[Position]:
+        """What the nightly verification found, and nothing for those whose alert is open and whose differences went."""
+        found = {one.enterprise: one.differences for one in await open_differences(self._pool)}
+        standing = {row["enterprise"]: 0 for row in await self._pool.fetch(STANDING_INTEGRITY)}
+        return [
+            IntegrityPosition(name, regions[name], day, count)
+            for name, count in sorted((standing | found).items())
+            if name in regions
+        ]
+
     async def _budgets(
         self,
         regions: Mapping[str, str],
@@ -173,7 +211,8 @@ class StoredPositions:
         late: Mapping[str, _Late],
         shares: Mapping[str, _Shares],
     ) -> list[Position]:
-        as_of_us, named = self._calendar.date_start_us(day), list(regions)
+        today = moment != self._made_up(day)
+        as_of_us, named = to_us(moment) if today else self._calendar.date_start_us(day), list(regions)
         standings = [
             one
             async for several in positions.evaluate(
@@ -188,7 +227,7 @@ class StoredPositions:
                 await positions.keep(connection, standings, moment)
         named = sorted({one.budget.enterprise for one in standings})
         months = await self._months(named, year, day)
-        as_of = from_us(self._calendar.date_start_us(min(day, date(year + 1, 1, 1))), self._calendar.zone)
+        as_of = from_us(min(as_of_us, self._calendar.date_start_us(date(year + 1, 1, 1))), self._calendar.zone)
         return [
             self._position(
                 one,

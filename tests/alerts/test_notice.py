@@ -76,7 +76,8 @@ def test_supervisors_get_one_mail_a_run_and_yellow_waits() -> None:
     assert delivery(Role.COUNTY, YELLOW, Reason.RAISED) is Delivery.WEEKLY
     assert delivery(Role.MANAGER, YELLOW, Reason.RAISED) is Delivery.DAILY
     assert delivery(Role.MANAGER, ORANGE, Reason.RAISED) is Delivery.IMMEDIATE
-    assert delivery(Role.MANAGER, GREEN, Reason.RESOLVED) is Delivery.IMMEDIATE
+    assert delivery(Role.MANAGER, ORANGE, Reason.RESOLVED) is Delivery.IMMEDIATE
+    assert delivery(Role.MANAGER, YELLOW, Reason.RESOLVED) is Delivery.DAILY
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import asyncpg
 import pytest
 
-from alerts.evaluate import BudgetPosition, DataPosition, MeterPosition
+from alerts.evaluate import BudgetPosition, DataPosition, IntegrityPosition, MeterPosition
 from app.store.database import plain_url
 from app.store.outlooks import Outage, StoredPositions
 from energy.interval import SiteCalendar
@@ -149,3 +149,18 @@ async def test_revised_budgets_are_found(pool: asyncpg.Pool) -> None:
     assert await source.revised_since(before) == [ENTERPRISE]
     (found,) = [one for one in await positions(pool) if isinstance(one, BudgetPosition)]
     assert (found.budget, found.revision) == (Decimal(1300), 2)
+
+
+async def test_what_the_nightly_verification_found_is_seen_until_it_is_gone(pool: asyncpg.Pool) -> None:
+    await pool.execute(
+        """WITH night AS (INSERT INTO verification (night, started_at, seed, asked) VALUES ($2, now(), 1, 1)
+               RETURNING verification_id)
+           INSERT INTO verification_difference (verification_id, enterprise, table_name, key, start, column_name,
+               stored, expected)
+           SELECT verification_id, $1, 'meter_day', 'E001', now(), 'quantity', '1', '2' FROM night""",
+        ENTERPRISE,
+        DAY,
+    )
+    assert [one.differences for one in await positions(pool) if isinstance(one, IntegrityPosition)] == [1]
+    earlier = await positions(pool, now=NOW + timedelta(days=3))
+    assert [one for one in earlier if isinstance(one, IntegrityPosition)] == []

@@ -28,7 +28,7 @@ from tests.bench.figures import BENCHES, ON_REQUEST, Sheet, as_json, table
 from tests.bench.ground import ground, own_stack
 from tests.bench.peers import SIZES, Drains, installed
 from tests.bench.rolling import measure_rollup
-from tests.bench.standing import many_budgets, measure_positions
+from tests.bench.standing import many_budgets, measure_night, measure_positions
 from tests.bench.writing import measure_write
 from tests.e2e.service import Service, free_port
 from tests.stack_fixtures import scratch_database
@@ -112,6 +112,7 @@ async def _alerts(_: Addresses, database_url: str, state: Path, sheet: Sheet, re
     for repeat in range(repeats):
         _say(f"alerts, {repeat + 1} of {repeats}")
         await measure_positions(database_url, sheet)
+        await measure_night(database_url, sheet)
 
 
 async def _peers(addresses: Addresses, database_url: str, state: Path, sheet: Sheet, repeats: int, rows: int) -> None:

@@ -31,6 +31,8 @@ ROLLUP = {
 FLEETS = {"calm": "29 real supply areas less two", "noisy": "150 simulated single sites"}
 ALERTS = {
     "positions_10k_s": "10,000 enterprises with 3 budgets each evaluated and kept, database included; s",
+    "alerts_evaluate_10k_s": "the whole night of alerts for them: judged, history and notices written; s",
+    "alerts_evaluate_peak_mb": "most memory the process had by then; MB",
     **{
         f"{rule}_{fleet}_{figure}": f"{words}, {described}: {meaning}"
         for fleet, described in FLEETS.items()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import resource
 import time
 from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
 
 import asyncpg
 
+from alerts.engine import AlertEngine, Schedule
+from app.store.alerts import StoredAlerts
 from app.store.database import open_database
+from app.store.outlooks import StoredPositions
 from app.store.positions import evaluate, keep
 from energy.interval import SiteCalendar
 from tests.bench.figures import Sheet
@@ -67,3 +71,19 @@ async def measure_positions(database_url: str, sheet: Sheet, enterprises: int = 
             count += len(found)
         assert count == 3 * enterprises
         sheet.note("positions_10k_s", (time.perf_counter() - started) * 10_000 / enterprises)
+
+
+async def measure_night(database_url: str, sheet: Sheet, enterprises: int = ENTERPRISES) -> None:
+    """A whole evaluation as the engine does it each night: read, judged, history and notices written, grouped."""
+    now = datetime(2026, 11, 23, 5, 30, tzinfo=CALENDAR.zone)
+    async with open_database(database_url, pool_size=4) as database:
+        source = StoredPositions(database.pool, CALENDAR)
+        book = StoredAlerts(database.pool, domain="bench.example", zone=CALENDAR.zone)
+        engine = AlertEngine(source, book, Schedule(CALENDAR.zone), clock=lambda: now)
+        started = time.perf_counter()
+        evaluated, _ = await engine.evaluate(AS_OF, why="asked", tell=True)
+        seconds = time.perf_counter() - started
+        assert evaluated == 4 * enterprises, "three budgets and the data of each"
+        sheet.note("alerts_evaluate_10k_s", seconds * 10_000 / enterprises)
+        peak_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        sheet.note("alerts_evaluate_peak_mb", peak_kb / 1024)
