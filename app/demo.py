@@ -220,9 +220,8 @@ class Demo:
             self._report_output(origin_slot, until_slot)
             self._wait_rolled_up()
             if not self._stop.is_set():
-                self._budgets(until)
-                self._print_city(tokens, until)
                 story = self._story(until)
+                self._print_city(tokens, until)
                 self._live(fleet, story)
         finally:
             self._client.close()
@@ -284,8 +283,8 @@ class Demo:
                 entered += 1
         say(f"  {entered} enterprises with a budget for {year}")
 
-    def _put_budget(self, enterprise: str, year: int, tce: float) -> bool:
-        body = {"basis": "equivalent", "tce": tce, "monthly": None, "reason": f"demo: budget of {year}"}
+    def _put_budget(self, enterprise: str, year: int, tce: float, reason: str = "demo: annual decision") -> bool:
+        body = {"basis": "equivalent", "tce": round(tce, 2), "monthly": None, "reason": reason}
         answer = self._client.put(f"/api/v1/enterprises/{enterprise}/budgets/{year}", json=body)
         if answer.status_code not in (200, 201):
             raise DemoTrouble(f"PUT budgets/{year} answered {answer.status_code}: {answer.text[:500]}")
@@ -388,9 +387,10 @@ class Demo:
 
     def _story(self, until: datetime) -> Story | None:
         """Budgets and supervisors, and three plants with something to tell; None for a city too small or too young."""
-        if len(self._plans) < 3 or self._wishes.days < STORY_DAYS + 2:
-            return None
         say("6 Budgets, supervisors, alerts")
+        if len(self._plans) < 3 or self._wishes.days < STORY_DAYS + 2:
+            self._budgets(until)
+            return None
         for code, name in ((CITY, "city"), *((code, f"county-{code}") for code in DISTRICTS)):
             contact = {"name": name, "email": f"{name}@example.com", "language": "both"}
             self._put(f"regions/{code}/contacts", {"contacts": [contact]})
@@ -398,6 +398,7 @@ class Demo:
         spent = self._spent(year, until)
         story = Story.of(spent)
         if story is None:
+            self._budgets(until)
             return None
         last = until.astimezone(ZONE).date() - timedelta(days=1)
         settings = read_settings(database_url=self._service.database_url, timezone=ZONE.key)
@@ -405,11 +406,9 @@ class Demo:
 
         def decide() -> None:
             """While nobody else evaluates: the past is judged by these budgets from its first day on."""
-            for enterprise, tce in spent.items():
-                tight = {story.over: 1.001, story.recovers: 0.93, story.silent: 1.01}.get(enterprise)
-                measured = min(self._wishes.days, until.astimezone(ZONE).timetuple().tm_yday)
-                roomy = 1.25 * 366 / measured
-                self._put_budget(enterprise, year, tce * (tight or roomy), "annual decision")
+            self._budgets(until)
+            for enterprise, share in ((story.over, 1.001), (story.recovers, 0.93), (story.silent, 1.01)):
+                self._put_budget(enterprise, year, spent[enterprise] * share)
 
         self._say_evaluated(*asyncio.run(evaluate(settings, span, None, first=decide)))
         self._put_budget(story.recovers, year, spent[story.recovers] * 1.4, "new kiln line approved")
@@ -429,9 +428,6 @@ class Demo:
             if net is not None and net > 0:
                 found[plan.enterprise] = float(net)
         return dict(sorted(found.items(), key=lambda item: -item[1]))
-
-    def _put_budget(self, enterprise: str, year: int, tce: float, reason: str) -> None:
-        self._put(f"enterprises/{enterprise}/budgets/{year}", {"tce": round(tce, 2), "reason": reason})
 
     def _put(self, path: str, body: dict[str, Any]) -> None:
         answer = self._client.put(f"/api/v1/{path}", json=body)
