@@ -49,8 +49,8 @@ from energy.reading import Series
 
 Int64s = npt.NDArray[np.int64]
 
-PAIRS_AT_ONCE = 60_000
-"""Marked hours of meters one transaction takes, so that it holds some megabytes and lasts about a second."""
+PAIRS_AT_ONCE = 120_000
+"""Marked hours of meters one transaction takes, so that it holds some tens of megabytes and lasts a second or two."""
 WHOLE_METERS_AT_ONCE = 8
 """Meters whose whole history one transaction takes: a year by the minute is half a million readings each."""
 NOTHING = Decimal(0)

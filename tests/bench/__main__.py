@@ -33,6 +33,8 @@ from tests.bench.writing import measure_write
 from tests.e2e.service import Service, free_port
 from tests.stack_fixtures import scratch_database
 
+ROLLUP_DAYS_BACK = 3000
+"""Readings an hour apart take much time: so far back there is enough of it that no reading's time comes again."""
 ROUND_ROWS = METERS * HTTP_MINUTES
 """Every gateway has sent one HTTP body: what is measured is a multiple of it."""
 LISTENER_SIZES = ((1, 20), (1, 1000), (100, 20))
@@ -95,11 +97,18 @@ async def _ingest(addresses: Addresses, database_url: str, state: Path, sheet: S
             await asyncio.to_thread(service.stop)
 
 
-async def _rollup(_: Addresses, database_url: str, state: Path, sheet: Sheet, repeats: int, rows: int) -> None:
-    async with ground(database_url) as here:
-        for repeat in range(repeats):
-            _say(f"rollup, {repeat + 1} of {repeats}")
-            await measure_rollup(here, sheet, rows)
+async def _rollup(addresses: Addresses, database_url: str, state: Path, sheet: Sheet, repeats: int, rows: int) -> None:
+    environment = {"TCEWATCH_DATABASE_URL": database_url, "TCEWATCH_MQTT_URL": addresses.mqtt_url}
+    async with ground(database_url, days_back=ROLLUP_DAYS_BACK) as here:
+        service = Service(environment, state / "log")
+        await asyncio.to_thread(service.start, "--roles", "ingest")
+        try:
+            await http_seconds(here, service.url, ROUND_ROWS)
+            for repeat in range(repeats):
+                _say(f"rollup, {repeat + 1} of {repeats}")
+                await measure_rollup(here, sheet, rows, service.url, addresses.mqtt_url)
+        finally:
+            await asyncio.to_thread(service.stop)
 
 
 async def _alerts(_: Addresses, database_url: str, state: Path, sheet: Sheet, repeats: int, rows: int) -> None:

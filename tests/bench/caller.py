@@ -34,6 +34,9 @@ class Job(msgspec.Struct):
     clients: int
     first_seqs: list[int] = []
     """The number of each gateway's first message; empty: 0."""
+    gateways: int = GATEWAYS
+    step_us: int = MINUTE_US
+    """What lies between two readings of a meter: what is called a minute here."""
 
 
 class Seen(msgspec.Struct):
@@ -62,7 +65,7 @@ def request(gateway: int, content: bytes) -> bytes:
 def requests_of(job: Job, gateway: int) -> deque[bytes]:
     own = range(gateway * METERS_PER_GATEWAY, (gateway + 1) * METERS_PER_GATEWAY)
     times = [
-        [job.first_us + (job.minutes * number + minute) * MINUTE_US for minute in range(job.minutes)]
+        [job.first_us + (job.minutes * number + minute) * job.step_us for minute in range(job.minutes)]
         for number in range(job.rounds)
     ]
     first = job.first_seqs[gateway] if job.first_seqs else 0
@@ -116,7 +119,7 @@ def _next(client: Client, waiting: deque[deque[bytes]]) -> int:
 
 def main() -> None:
     job = msgspec.json.decode(sys.stdin.readline(), type=Job)
-    waiting = deque(requests_of(job, gateway) for gateway in range(GATEWAYS))
+    waiting = deque(requests_of(job, gateway) for gateway in range(job.gateways))
     clients = [Client(socket.create_connection((job.host, job.port), timeout=QUIET_S)) for _ in range(job.clients)]
     for client in clients:
         client.wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -148,7 +148,12 @@ def body(seq: int, meters: Sequence[int], times_us: Sequence[int]) -> bytes:
 
 
 def messages(
-    first_us: int, count: int, size: int, first_seqs: Sequence[int], gateways: int = GATEWAYS
+    first_us: int,
+    count: int,
+    size: int,
+    first_seqs: Sequence[int],
+    gateways: int = GATEWAYS,
+    step_us: int = MINUTE_US,
 ) -> Iterator[tuple[int, int, bytes]]:
     """(gateway, number, body) in order of time until so many readings of the first gateways' meters are out.
 
@@ -158,5 +163,5 @@ def messages(
     for place in range(0, count, size):
         minute, meter = divmod(place, gateways * METERS_PER_GATEWAY)
         gateway = meter // METERS_PER_GATEWAY
-        yield gateway, seqs[gateway], body(seqs[gateway], range(meter, meter + size), [first_us + minute * MINUTE_US])
+        yield gateway, seqs[gateway], body(seqs[gateway], range(meter, meter + size), [first_us + minute * step_us])
         seqs[gateway] += 1

@@ -53,6 +53,36 @@ async def http_seconds(ground: Ground, service_url: str, readings: int) -> float
     return seen.seconds
 
 
+async def http_fresh_seconds(ground: Ground, service_url: str, readings: int, gateways: int, step_us: int) -> float:
+    """The same of the first gateways' meters, so far apart in time, into a ledger of their own."""
+    steps = readings // (gateways * METERS_PER_GATEWAY)
+    first_us = await _apart(ground, steps, step_us)
+    parts = urlsplit(service_url)
+    job = caller.Job(parts.hostname or "", parts.port or 80, first_us, steps // HTTP_MINUTES, HTTP_MINUTES, CLIENTS)
+    job.gateways, job.step_us = gateways, step_us
+    job.first_seqs = ground.city.numbered(job.rounds, gateways)
+    seen = msgspec.json.decode(await _told("tests.bench.caller", job), type=caller.Seen)
+    await _all_there(ground, readings)
+    return seen.seconds
+
+
+async def broker_fresh_seconds(ground: Ground, broker_url: str, readings: int, gateways: int, step_us: int) -> float:
+    """Through the broker, 100 readings a message, from the first packet to the last commit."""
+    steps = readings // (gateways * METERS_PER_GATEWAY)
+    first_us = await _apart(ground, steps, step_us)
+    first_seqs = ground.city.numbered(steps, gateways)
+    job = Job(broker_url, first_us, readings, METERS_PER_GATEWAY, first_seqs, gateways, step_us=step_us)
+    seen, ended_s = await _publish(ground, job)
+    return ended_s - seen.began_s
+
+
+async def _apart(ground: Ground, steps: int, step_us: int) -> int:
+    """An empty ledger for so many readings of each meter, and when the first of them is."""
+    first_us = ground.city.later(steps * step_us // MINUTE_US)
+    await ground.clear(first_us, first_us + steps * step_us)
+    return first_us
+
+
 async def measure_broker(
     ground: Ground, sheet: Sheet, broker_url: str, sizes: Sequence[tuple[int, int]], copy_rows: int
 ) -> None:

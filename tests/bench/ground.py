@@ -75,7 +75,7 @@ class Ground:
 
 
 @asynccontextmanager
-async def ground(database_url: str) -> AsyncIterator[Ground]:
+async def ground(database_url: str, *, days_back: int = DAYS_BACK) -> AsyncIterator[Ground]:
     sql, ear = [await asyncpg.connect(plain_url(database_url)) for _ in range(2)]
     heard_s: list[float] = []
 
@@ -84,7 +84,7 @@ async def ground(database_url: str) -> AsyncIterator[Ground]:
 
     try:
         await ear.add_listener("touched", hear)
-        first_us = (time.time_ns() // 1000 // DAY_US - DAYS_BACK) * DAY_US
+        first_us = (time.time_ns() // 1000 // DAY_US - days_back) * DAY_US
         yield Ground(database_url, sql, ear, heard_s, await found_city(sql, first_us))
         await ear.remove_listener("touched", hear)
     finally:

@@ -22,7 +22,7 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from tests.bench.city import GATEWAYS, gateway_id, messages, secret
+from tests.bench.city import GATEWAYS, MINUTE_US, gateway_id, messages, secret
 
 CONNECT, CONNACK, PUBLISH_QOS_1, PUBACK, SUBSCRIBE, SUBACK, PUBLISH = 0x10, 0x20, 0x32, 0x40, 0x82, 0x90, 0x30
 PUBACK_BYTES = 4
@@ -50,6 +50,7 @@ class Job(msgspec.Struct):
     window: int = 1000
     per_second: float | None = None
     leaf: str = "data"
+    step_us: int = MINUTE_US
 
 
 class Seen(msgspec.Struct):
@@ -163,7 +164,9 @@ def streams_of(job: Job, opened: ExitStack) -> list[Stream]:
         name = f"bench-{secrets.token_hex(4)}"
         logins = [(name, unquote(parts.username or ""), unquote(parts.password or ""))]
     streams = [Stream(opened.enter_context(connected(job.url, *login))) for login in logins]
-    for gateway, _, payload in messages(job.first_us, job.readings, job.size, job.first_seqs, job.gateways):
+    for gateway, _, payload in messages(
+        job.first_us, job.readings, job.size, job.first_seqs, job.gateways, job.step_us
+    ):
         stream = streams[gateway if job.each_by_itself else 0]
         stream.add(f"energy/v1/{gateway_id(gateway)}/{job.leaf}", payload)
     for stream in streams:
@@ -230,7 +233,7 @@ def drip(job: Job, streams: list[Stream], per_second: float) -> list[float]:
 def _schedule(job: Job, streams: list[Stream]) -> Iterator[tuple[Stream, tuple[str, int], bytes]]:
     """Packets in order of time, each with its gateway and number."""
     rests = [iter(stream.packets) for stream in streams]
-    for gateway, seq, _ in messages(job.first_us, job.readings, job.size, job.first_seqs, job.gateways):
+    for gateway, seq, _ in messages(job.first_us, job.readings, job.size, job.first_seqs, job.gateways, job.step_us):
         place = gateway if job.each_by_itself else 0
         yield streams[place], (gateway_id(gateway), seq), next(rests[place])
 

@@ -8,18 +8,23 @@ from app.rollup.worker import RollupWorker
 from app.settings import Settings
 from app.store.database import open_database
 from energy.interval import SiteCalendar
-from tests.bench.city import DAY_US, MINUTE_US, groups_of, rows_of
+from tests.bench.city import DAY_US, METERS_PER_GATEWAY, MINUTE_US, groups_of, rows_of
+from tests.bench.doors import broker_fresh_seconds, http_fresh_seconds
 from tests.bench.figures import Sheet
 from tests.bench.ground import Ground, copy_with_marks_seconds
 
-METERS = 500
+GATEWAYS_TAKEN = 5
+METERS = GATEWAYS_TAKEN * METERS_PER_GATEWAY
 QUARTER_US = 15 * MINUTE_US
 YEAR_DAYS = 365
 FRESH = (("rollup_fresh_15min", QUARTER_US), ("rollup_fresh_hourly", 60 * MINUTE_US))
 
 
-async def measure_rollup(ground: Ground, sheet: Sheet, readings: int) -> None:
-    """500 meters, all at one time and then all at the next, and then every mark is worked off."""
+async def measure_rollup(ground: Ground, sheet: Sheet, readings: int, service_url: str, broker_url: str) -> None:
+    """500 meters, all at one time and then all at the next, and then every mark is worked off.
+
+    The same beside COPY with marks, and beside what the service itself needed to take such readings in at its doors.
+    """
     async with open_database(ground.url) as database:
         worker = RollupWorker(database, SiteCalendar(Settings().zone))
         for key, step_us in FRESH:
@@ -30,6 +35,13 @@ async def measure_rollup(ground: Ground, sheet: Sheet, readings: int) -> None:
             copied_s = await copy_with_marks_seconds(ground.sql, groups)
             sheet.note("copy_marks_rows_s", readings / copied_s)
             sheet.note(key, await _catch_up_seconds(worker) / copied_s)
+            doors = (
+                ("http", http_fresh_seconds(ground, service_url, readings, GATEWAYS_TAKEN, step_us)),
+                ("mqtt", broker_fresh_seconds(ground, broker_url, readings, GATEWAYS_TAKEN, step_us)),
+            )
+            for door, taking_in in doors:
+                taken_in_s = await taking_in
+                sheet.note(f"{key}_of_{door}", await _catch_up_seconds(worker) / taken_in_s)
         await _measure_year(ground, sheet, worker)
 
 

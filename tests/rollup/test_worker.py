@@ -15,7 +15,7 @@ from app.rollup.verify import verify
 from app.rollup.worker import RollupWorker
 from app.store.energy import backlog
 from app.store.rollups import LOCK_CLASS, LOCK_SLOTS
-from tests.rollup.a_plant import CALENDAR, NEIGHBOUR, PLANT, Plant, hourly, set_factor
+from tests.rollup.a_plant import CALENDAR, HOUR_US, NEIGHBOUR, PLANT, Plant, at, hourly, set_factor
 from tests.wait import eventually
 
 WAITING_BACKENDS = """
@@ -204,3 +204,18 @@ async def test_readings_that_went_take_their_figures_with_them(plant: Plant) -> 
     await plant.mark_whole(meter)
     await worker.catch_up()
     assert {name: rows for name, rows in (await plant.everything()).items() if rows} == {}
+
+
+async def test_many_meters_that_report_in_the_same_hours_come_out_as_each_by_itself(plant: Plant) -> None:
+    """Twelve meters, each some minutes later than the one before: one question reads them, each keeps its own."""
+    meters = [await plant.meter(f"M{n:02}", expected_interval_s=900) for n in range(12)]
+    worker = plant.worker()
+    for first in (0, 9, 30):
+        for n, meter in enumerate(meters):
+            start = at("2026-11-01T00:00") + n * 4 * 60_000_000
+            values = [(start + i * HOUR_US // 4, 10.0 * i + n) for i in range(first, first + 9)]
+            await plant.send(meter, [(us, 3.0 if (n, us) == (5, values[4][0]) else value) for us, value in values])
+        await worker.catch_up()
+    assert (await verify(plant.database, CALENDAR)).differences == []
+    totals = [row["quantity"] for row in await plant.figures("meter", "year")]
+    assert totals == [380] * 12
