@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from datetime import date
-from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from app.store.benchmarks import lines_behind
+from app.store.benchmarks import line_standings, sure_position
+from energy.benchmark import Position
 from energy.interval import SiteCalendar
 from tests.api.a_service import CITY, FOREIGN, FOREIGN_REGION, NOW, OWN, OWN_REGION, Api, a_meter, is_problem
 
@@ -367,12 +367,10 @@ async def test_a_region_sees_its_share_at_benchmark_and_who_is_worse_than_the_ba
     assert [one["share_at_benchmark"] for one in district["industries"]] == [1]
     is_problem(await api.get(f"regions/{FOREIGN_REGION}/benchmarks", role="supervisor"), 404, "not-found")
 
-    (behind,) = await lines_behind(
-        api.database.pool, month=date(2026, 10, 1), calendar=CALENDAR, now_us=int(NOW.timestamp() * 1_000_000)
-    )
-    assert (behind.line_id, behind.enterprise, behind.unit_energy) == (bad, FOREIGN, Decimal("122.9"))
-    assert (behind.baseline, behind.gap_to_baseline_tce) == (Decimal(117), Decimal(590))
-    assert behind.edition == "2023"
+    now_us = int(NOW.timestamp() * 1_000_000)
+    standings = await line_standings(api.database.pool, month=date(2026, 10, 1), calendar=CALENDAR, now_us=now_us)
+    sure = {one.line.line_id: sure_position(one) for one in standings}
+    assert sure == {good: Position.BETTER, bad: Position.WORSE, unknown: None}, "what an alert may be raised on"
 
 
 async def test_lines_held_against_levels_come_as_a_table(api: Api) -> None:
