@@ -28,6 +28,7 @@ from alerts.mail import Sender
 from alerts.sender import MailSender
 from alerts.smtp import WrongServer, server_of
 from app.api.application import create_api
+from app.api.board import Board
 from app.api.deps import ApiDeps, Health
 from app.api.feed import EventFeed
 from app.api.job_worker import JobWorker
@@ -71,6 +72,7 @@ log = logging.getLogger(__name__)
 
 API_BODY_MAX_BYTES = 1 << 20
 HEALTH_WITHIN_S = 5.0
+BOARD_FRESH_S = 2.0
 Part = Coroutine[Any, Any, None]
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -355,6 +357,7 @@ class Service:
             limits=RateLimits(self._settings.rate_limit_per_min),
             feed=self._feed,
             webhooks_private=self._settings.webhook_private,
+            board=Board(fresh_s=BOARD_FRESH_S),
             closing_day=self._settings.closing_day,
         )
 

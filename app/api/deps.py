@@ -11,6 +11,7 @@ import asyncpg
 from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry
 
+from app.api.board import Board
 from app.api.feed import EventFeed
 from app.api.limits import RateLimits
 from app.store.database import Database
@@ -91,6 +92,7 @@ class ApiDeps:
     feed: EventFeed
     clock_skew_max_s: float = 120.0
     webhooks_private: bool = False
+    board: Board = field(default_factory=Board)
     limits: RateLimits = field(default_factory=lambda: RateLimits(0))
     hashing: Hashing = field(default_factory=Hashing)
     closing_day: int = 10

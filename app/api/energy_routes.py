@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
@@ -27,6 +28,7 @@ from app.store.energy import (
     RegionTotal,
     TooManyBuckets,
     energy_series,
+    figures_mark,
     known_series,
     region_totals,
 )
@@ -227,11 +229,23 @@ async def get_overview(
     """A region with all below it: the month and the year of a moment, its warning and why, and its gateways."""
     region = await visible_region(deps, caller, code)
     at_us = deps.now_us() if at is None else bound_us(at, deps.calendar.zone)
-    month, year = [await _total(deps, code, level, at_us, basis) for level in (Level.MONTH, Level.YEAR)]
-    states = await gateway_states(deps.database, code, deps.clock())
+    # What is due grows with the clock: a minute's figures are those of its first answer.
+    mark = (await figures_mark(deps.database.pool), deps.now_us() // 60_000_000)
+    month, year = [
+        await deps.board.marked(
+            (code, level, deps.calendar.bucket_start(level, at_us), basis),
+            mark,
+            partial(_total, deps, code, level, at_us, basis),
+        )
+        for level in (Level.MONTH, Level.YEAR)
+    ]
+    states = await deps.board.recent((code, "gateways"), partial(gateway_states, deps.database, code, deps.clock()))
     names = {key: region[key] for key in ("code", "name_zh", "name_en")}
     totals = {"basis": basis.value, "co2_dataset": DEFAULT_CO2_DATASET, "month": month, "year": year}
-    warned = await _warning(deps, code, from_us(at_us, deps.calendar.zone).year, basis)
+    this_year = from_us(at_us, deps.calendar.zone).year
+    warned = await deps.board.recent(
+        (code, "warning", this_year, basis), partial(_warning, deps, code, this_year, basis)
+    )
     return json_answer(names | totals | {"gateways": states} | warned)
 
 

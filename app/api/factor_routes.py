@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import date
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -11,7 +10,7 @@ from starlette.responses import Response
 from app.api.access import Reader, Supervising, hidden, require_enterprise, sight
 from app.api.answers import AskedFormat, Cursor, Limit, json_answer, key_of, listed, number
 from app.api.deps import ApiDeps, Deps
-from app.api.parameters import known_parameters
+from app.api.parameters import IsoDate, known_parameters
 from app.api.problems import BadCursor
 from app.api.schemas import FactorOut, Listed
 from app.store import coefficients
@@ -37,7 +36,7 @@ async def list_factors(
     dataset: Text = None,
     region: Text = None,
     enterprise: Text = None,
-    on: Annotated[date | None, Query(description="Only factors that hold on this day.")] = None,
+    on: Annotated[IsoDate | None, Query(description="Only factors that hold on this day.")] = None,
     limit: Limit = 1000,
     cursor: Cursor = None,
     asked: AskedFormat = None,

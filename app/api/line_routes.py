@@ -34,7 +34,7 @@ from app.api.answers import (
     sink_of,
 )
 from app.api.deps import ApiDeps, Deps
-from app.api.parameters import known_parameters
+from app.api.parameters import IsoDate, known_parameters
 from app.api.problems import BadCursor, BadQuery, Forbidden
 from app.api.schemas import (
     BenchmarksOut,
@@ -193,7 +193,7 @@ async def list_levels(
     kind: Annotated[str | None, Query(pattern="^(benchmark|limit)$")] = None,
     edition: Text = None,
     industry: Text = None,
-    on: Annotated[date | None, Query(description="Only levels that hold on this day.")] = None,
+    on: Annotated[IsoDate | None, Query(description="Only levels that hold on this day.")] = None,
     limit: Limit = 1000,
     cursor: Cursor = None,
     asked: AskedFormat = None,

@@ -260,6 +260,14 @@ ORDER BY chosen.id
 """
 
 
+MARK = "SELECT sum(version)::bigint FROM figures_mark"
+
+
+async def figures_mark(pool: asyncpg.Pool) -> int:
+    """Moves with every change that a total of enterprises may show, in the transaction of the change."""
+    return int(await pool.fetchval(MARK))
+
+
 async def backlog(connection: Connection | asyncpg.Pool) -> Backlog:
     """How far the rollup is behind."""
     rows, oldest_us, age_s = await connection.fetchrow(BACKLOG)  # type: ignore[misc]  # an aggregate always answers a row

@@ -1,4 +1,4 @@
-"""`python -m tests.bench [ingest|rollup|alerts|peers]`: the product beside a yardstick, on a stack of its own."""
+"""`python -m tests.bench [ingest|rollup|api|alerts|peers]`: the product beside a yardstick, on a stack of its own."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import asyncpg
 from uvicorn.loops.auto import auto_loop_factory
 
 from app.stack.stack import Addresses
+from app.store.database import plain_url
+from tests.bench.asking import a_token, found_year, measure_api
 from tests.bench.backtest import NAME as DATA_NAME
 from tests.bench.backtest import calm_fleet
 from tests.bench.backtest import figures as back_test_figures
@@ -111,6 +114,23 @@ async def _rollup(addresses: Addresses, database_url: str, state: Path, sheet: S
             await asyncio.to_thread(service.stop)
 
 
+async def _api(addresses: Addresses, database_url: str, state: Path, sheet: Sheet, repeats: int, rows: int) -> None:
+    _say("api: a year of 4,000 enterprises")
+    sql = await asyncpg.connect(plain_url(database_url))
+    ids = await found_year(sql)
+    await sql.close()
+    token = await a_token(database_url)
+    environment = {"TCEWATCH_DATABASE_URL": database_url, "TCEWATCH_RATE_LIMIT_PER_MIN": "0"}
+    service = Service(environment, state / "log-api")
+    await asyncio.to_thread(service.start, "--roles", "api")
+    try:
+        for repeat in range(repeats):
+            _say(f"api, {repeat + 1} of {repeats}")
+            await measure_api(service.url, ids, token, sheet)
+    finally:
+        await asyncio.to_thread(service.stop)
+
+
 async def _alerts(_: Addresses, database_url: str, state: Path, sheet: Sheet, repeats: int, rows: int) -> None:
     _say("alerts, back-test")
     if calm_fleet() is None:
@@ -137,7 +157,7 @@ async def _peers(addresses: Addresses, database_url: str, state: Path, sheet: Sh
                 await drains.measure(sheet, size, rows)
 
 
-RUNS = {"ingest": _ingest, "rollup": _rollup, "alerts": _alerts, "peers": _peers}
+RUNS = {"ingest": _ingest, "rollup": _rollup, "api": _api, "alerts": _alerts, "peers": _peers}
 
 
 def _say(line: str) -> None:

@@ -54,10 +54,26 @@ PEERS = {
     "peer_n20": "drain of a stored session, 20 readings a message; readings/s ÷ Node-RED with a batching flow",
     "peer_n100": "the same, 100 readings a message; readings/s ÷ Node-RED with a batching flow",
 }
-BENCHES: Mapping[str, Mapping[str, str]] = {"ingest": INGEST, "rollup": ROLLUP, "alerts": ALERTS, "peers": PEERS}
+API = {
+    f"api_{key}_{figure}": f"{what}, 50 times a second with 4,000 enterprises; {meaning}"
+    for key, what in (
+        ("overview", "the city's overview"),
+        ("list", "the largest 100"),
+        ("year_of_days", "a year of days"),
+    )
+    for figure, meaning in (("p50_ms", "median, ms"), ("p99_ms", "99th percentile, ms"), ("p99_ratio", "÷ /healthz"))
+}
+BENCHES: Mapping[str, Mapping[str, str]] = {
+    "ingest": INGEST,
+    "rollup": ROLLUP,
+    "api": API,
+    "alerts": ALERTS,
+    "peers": PEERS,
+}
 ON_REQUEST = frozenset({"peers"})
 """Not part of a run of everything: it installs another program."""
 YARDSTICK = {
+    "healthz_p99_ms": "the yardstick of the API itself: /healthz at the same rate; ms",
     "copy_rows_s": "the yardstick of ingest itself: COPY of 5,000-row groups; rows/s",
     "peer_n20_readings_s": "Node-RED itself, 20 readings a message; readings/s",
     "peer_n100_readings_s": "Node-RED itself, 100 readings a message; readings/s",

@@ -1,0 +1,64 @@
+"""What the process keeps is never wrong for its mark, and never makes the same thing twice at once."""
+
+from __future__ import annotations
+
+import asyncio
+
+from app.api.board import KEPT_MAX, OLDEST_S, Board
+
+
+class Maker:
+    def __init__(self) -> None:
+        self.made = 0
+
+    async def __call__(self) -> int:
+        self.made += 1
+        await asyncio.sleep(0)
+        return self.made
+
+
+async def test_a_value_is_made_once_for_a_mark_and_anew_for_another() -> None:
+    board, make = Board(), Maker()
+    assert await asyncio.gather(*(board.marked("a", 1, make) for _ in range(5))) == [1] * 5
+    assert await board.marked("a", 2, make) == 2
+    assert await board.marked("b", 2, make) == 3
+    assert await board.marked("a", 2, make) == 2
+
+
+async def test_what_has_no_mark_is_renewed_behind_the_answer() -> None:
+    now_s = 0.0
+    board, make = Board(2.0, lambda: now_s), Maker()
+    assert [await board.recent("a", make) for _ in range(3)] == [1, 1, 1]
+    now_s = 3.0
+    assert await board.recent("a", make) == 1
+    await asyncio.sleep(0.01)
+    assert await board.recent("a", make) == 2
+    now_s = 3.0 + OLDEST_S
+    assert await board.recent("a", make) == 3, "too old to be shown"
+
+
+async def test_without_leave_nothing_old_is_shown() -> None:
+    board, make = Board(), Maker()
+    assert [await board.recent("a", make) for _ in range(3)] == [1, 2, 3]
+
+
+async def test_what_cannot_be_made_is_told_to_whoever_asks_next() -> None:
+    now_s = 0.0
+    board, make = Board(1.0, lambda: now_s), Maker()
+    await board.recent("a", make)
+    now_s = 2.0
+
+    async def failing() -> int:
+        raise OSError("away")
+
+    assert await board.recent("a", failing) == 1
+    await asyncio.sleep(0.01)
+    assert await board.recent("a", make) == 2
+
+
+async def test_the_memory_is_bounded() -> None:
+    board, make = Board(), Maker()
+    for key in range(KEPT_MAX + 10):
+        await board.marked(key, 1, make)
+    assert await board.marked(KEPT_MAX + 9, 1, make) == KEPT_MAX + 10
+    assert await board.marked(0, 1, make) == KEPT_MAX + 11
