@@ -49,7 +49,8 @@ def surroundings(database_url: str, tmp_path_factory: pytest.TempPathFactory) ->
             return supervisor, await create_token(database, role="admin", scope="4453", name="admin"), ids
 
     token, admin, ids = asyncio.run(prepared())
-    service = Service({"TCEWATCH_DATABASE_URL": database_url}, tmp_path_factory.mktemp("recipes") / "log")
+    environment = {"TCEWATCH_DATABASE_URL": database_url, "TCEWATCH_VERIFY_SAMPLE": "0"}
+    service = Service(environment, tmp_path_factory.mktemp("recipes") / "log")
     service.start("--roles", "api,worker")
     small = {"basis": "equivalent", "tce": 1, "reason": "so small that it is exceeded"}
     place = f"{service.url}/api/v1/enterprises/{ids[-1]}/budgets/2026"
