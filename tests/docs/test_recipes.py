@@ -59,7 +59,7 @@ def surroundings(database_url: str, tmp_path_factory: pytest.TempPathFactory) ->
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     told = {"API": f"{service.url}/api/v1", "TOKEN": token, "ENTERPRISE": ids[-1], "REGION": "4453"}
     yield {**os.environ, **told, "PATH": path, "YEAR": "2026", "MONTH": "2026-10"}
-    service.stop()
+    service.kill()  # its nightly work need not be waited for
 
 
 def run(command: list[str], surroundings: dict[str, str], folder: Path) -> str:
