@@ -174,6 +174,12 @@ def format_of(request: Request, asked: Format | None) -> Format:
     return next((ours[kind] for kind in accepted if kind in ours), Format.JSON)
 
 
+def following_page(request: Request, cursor: str) -> str:
+    """The next page's address, without a host: the one the request names is the caller's to choose."""
+    url = request.url.include_query_params(cursor=cursor)
+    return f"{url.path}?{url.query}"
+
+
 def listed(
     request: Request,
     items: Sequence[Mapping[str, Any]],
@@ -189,7 +195,7 @@ def listed(
         return sink.take(items, columns_of(model), name, cursor)
     headers = {}
     if cursor is not None:
-        headers["Link"] = f'<{request.url.include_query_params(cursor=cursor)}>; rel="next"'
+        headers["Link"] = f'<{following_page(request, cursor)}>; rel="next"'
     return json_answer({"items": items, "next": cursor}, headers=headers)
 
 

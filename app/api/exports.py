@@ -36,6 +36,7 @@ from app.api.answers import (
     Format,
     Sink,
     cell,
+    following_page,
     format_of,
     json_answer,
     xlsx_cell,
@@ -337,7 +338,7 @@ class Tables:
             return await self._as_job(request, asked, form)
         headers = {"Content-Disposition": f'attachment; filename="{first.name}.{EXTENSIONS[form]}"'}
         if first.following is not None and not asked.whole:
-            headers["Link"] = f'<{request.url.include_query_params(cursor=first.following)}>; rel="next"'
+            headers["Link"] = f'<{following_page(request, first.following)}>; rel="next"'
         rest = _again(first, found)
         if form is Format.CSV:
             return await self._csv(first, rest, headers)

@@ -232,6 +232,8 @@ LISTS = [route for route in OF_PLACES if "{" not in route.path and method_of(rou
 
 
 RECORDS = """
+INSERT INTO budget_exclusion (exclusion_id, enterprise, basis, month, kind, amount, evidence, entered_by)
+    OVERRIDING SYSTEM VALUE VALUES ($1, $2, 'equal', '2026-06-01', 'feedstock', 1, 'contract 8', 'test');
 INSERT INTO reading SELECT '2026-11-01T00:00Z', meter_id, $1::int, 0, now() FROM meter WHERE enterprise = $2;
 INSERT INTO meter_exchange (exchange_id, meter_id, at, old_final, new_initial, recorded_by)
     OVERRIDING SYSTEM VALUE SELECT $1, meter_id, '2026-10-01T00:00Z', 5, 0, 'test' FROM meter WHERE enterprise = $2;
@@ -301,11 +303,20 @@ async def test_what_is_not_theirs_looks_to_them_as_if_it_did_not_exist(api: Api,
             assert answer.status_code == 200, answer.text
         else:
             assert answer.status_code < 300 or answer.status_code in (409, 422), answer.text
+            await leaves_a_line(api, route, role, answer)
     if "foreign" not in sees:
         assert telling(answers["foreign"], route, "foreign") == telling(answers["missing"], route, "missing")
         refused = await api.sql("SELECT actor FROM audit WHERE outcome = 'not-found-or-out-of-scope'")
         assert len(refused) == 3 - len(sees)
         assert {f"the {role}" in actor for (actor,) in refused} == {True}
+
+
+async def leaves_a_line(api: Api, route: APIRoute, role: str, answer: httpx2.Response) -> None:
+    """Whoever changed something has a line in the trail; two objects changed at most lie between."""
+    if answer.status_code >= 300 or route.path.startswith(OF_A_TOKEN):
+        return
+    told = await api.sql("SELECT action FROM audit WHERE outcome = 'done' AND actor LIKE $1", f"%the {role}")
+    assert told, f"{method_of(route)} {route.path} changed something and left no line in the trail: write_audit"
 
 
 def telling(answer: httpx2.Response, route: APIRoute, which: str) -> dict[str, Any]:
@@ -326,6 +337,21 @@ async def test_who_may_not_create_is_told_so(api: Api, role: str) -> None:
             is_problem(answer, 403, "read-only")
         else:
             assert answer.status_code not in (401, 403, 404), f"{route.path}: {answer.text}"
+
+
+async def test_what_is_created_leaves_a_line(api: Api) -> None:
+    swap = {FOREIGN: OWN, FOREIGN_REGION: OWN_REGION, "gw-foreign": "gw-own"}
+    created = 0
+    for route in CREATING:
+        body = FOREIGN_BODIES.get(str(route.operation_id))
+        if body is None or route.path.startswith(OF_A_TOKEN):
+            continue
+        await api.sql("DELETE FROM audit")
+        own = {name: swap.get(value, value) if isinstance(value, str) else value for name, value in body.items()}
+        answer = await api.ask(method_of(route), PREFIX + route.path, json=own)
+        created += answer.status_code < 300
+        await leaves_a_line(api, route, "admin", answer)
+    assert created >= 6
 
 
 @pytest.mark.parametrize("role", [None, "gateway"])
