@@ -33,6 +33,7 @@ from app.api.deps import ApiDeps, Health
 from app.api.feed import EventFeed
 from app.api.job_worker import JobWorker
 from app.api.limits import RateLimits
+from app.api.oidc import OidcProvider
 from app.api.protocol import StrictProtocol
 from app.rollup.explain import explain
 from app.rollup.nightly import NightlyVerification
@@ -355,6 +356,7 @@ class Service:
             clock=lambda: datetime.now(UTC),
             clock_skew_max_s=self._settings.clock_skew_max_s,
             limits=RateLimits(self._settings.rate_limit_per_min),
+            oidc=oidc_of(self._settings),
             feed=self._feed,
             webhooks_private=self._settings.webhook_private,
             board=Board(fresh_s=BOARD_FRESH_S),
@@ -428,6 +430,18 @@ def check_mail_server(settings: Settings) -> None:
         server_of(settings.smtp_url, plain_allowed=settings.smtp_plain_allowed)
     except WrongServer as error:
         raise WrongSetting(f"{PREFIX}SMTP_URL {error} ({PREFIX}SMTP_PLAIN_ALLOWED=true)") from error
+
+
+def oidc_of(settings: Settings) -> OidcProvider | None:
+    if settings.oidc_issuer is None:
+        return None
+    return OidcProvider(
+        issuer=settings.oidc_issuer,
+        client_id=settings.oidc_client_id,
+        client_secret=settings.oidc_client_secret,
+        claim=settings.oidc_claim,
+        redirect_uri=f"{settings.public_url}/api/v1/session/oidc/callback",
+    )
 
 
 def limits_of(settings: Settings) -> Limits:

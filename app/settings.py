@@ -178,6 +178,21 @@ class Settings(BaseSettings):
         default="127.0.0.1",
         description="addresses, with commas between, whose X-Forwarded-For and X-Forwarded-Proto are believed",
     )
+    oidc_issuer: str | None = Field(
+        default=None, pattern=r"^https?://", description="OpenID Connect: the provider's issuer, as https://…"
+    )
+    oidc_client_id: str = Field(default="tcewatch", description="OpenID Connect: our id at the provider")
+    oidc_client_secret: str = Field(default="", description="OpenID Connect: our secret at the provider")
+    oidc_claim: str = Field(
+        default="preferred_username",
+        pattern=r"^[a-z_]{1,60}$",
+        description="OpenID Connect: the claim that is the account's name; email only where it is verified",
+    )
+    public_url: str = Field(
+        default="http://127.0.0.1:8080",
+        pattern=r"^https?://[^/]+$",
+        description="the service's address as browsers see it, where the OpenID Connect provider sends people back to",
+    )
 
     @field_validator("ingest_partition")
     @classmethod

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hmac
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Request
-from starlette.responses import Response
+from fastapi import APIRouter, Depends, Path, Query, Request
+from starlette.responses import RedirectResponse, Response
 
 from app.api.access import SESSION_COOKIE, Reader, Writer, anyone, hidden, require_within
 from app.api.answers import Cursor, Limit, cursor_of, json_answer, key_of, number_key
 from app.api.deps import ApiDeps, Deps
+from app.api.oidc import OidcProvider
 from app.api.parameters import known_parameters
 from app.api.problems import NoToken
 from app.api.schemas import (
@@ -29,7 +31,7 @@ from app.api.schemas import (
 )
 from app.store import accounts, tokens
 from app.store.access import Caller, enter_token
-from app.store.accounts import Session, change_own_password, end_session, log_in, log_out
+from app.store.accounts import LoginRefused, Session, change_own_password, end_session, log_in, log_out
 from app.store.entries import values_of
 from app.store.registry import Fields, NotThere
 
@@ -89,6 +91,47 @@ async def put_password(body: PasswordChange, deps: Deps, caller: Reader, request
         now=deps.clock(),
     )
     return without_cookie(request)
+
+
+STATE_COOKIE = "tcewatch_oidc"
+Word = Annotated[str, Query(max_length=2000)]
+
+
+@router.get("/session/oidc", operation_id="beginOidc", include_in_schema=False, dependencies=[Depends(anyone)])
+async def begin_oidc(deps: Deps, request: Request) -> Response:
+    """To the identity provider, by browser."""
+    provider = provider_of(deps)
+    state, nonce, verifier = await accounts.begin_oidc(deps.owner, deps.clock())
+    answer = RedirectResponse(await provider.login_url(state, nonce, verifier), 302)
+    secure = request.url.scheme == "https"
+    answer.set_cookie(STATE_COOKIE, state, max_age=600, path="/", secure=secure, httponly=True, samesite="lax")
+    return answer
+
+
+@router.get("/session/oidc/callback", operation_id="endOidc", include_in_schema=False, dependencies=[Depends(anyone)])
+async def end_oidc(deps: Deps, request: Request, code: Word, state: Word, iss: Word = "") -> Response:
+    """Back from it. What comes back has to belong to this browser: nobody is logged in as somebody else."""
+    provider = provider_of(deps)
+    if not hmac.compare_digest(request.cookies.get(STATE_COOKIE, "").encode(), state.encode()):
+        raise LoginRefused
+    nonce, verifier = await accounts.take_oidc(deps.owner, state, deps.clock())
+    name = await provider.name_of(code, nonce, verifier)
+    session = await accounts.log_in_vouched(
+        deps.owner,
+        name=name,
+        address=address_of(request),
+        agent=request.headers.get("user-agent", ""),
+        now=deps.clock(),
+    )
+    answer = await with_cookie(request, deps, session, RedirectResponse("/", 303))
+    answer.delete_cookie(STATE_COOKIE, path="/")
+    return answer
+
+
+def provider_of(deps: ApiDeps) -> OidcProvider:
+    if deps.oidc is None:
+        raise NotThere("provider", "OpenID Connect")
+    return deps.oidc
 
 
 def address_of(request: Request) -> str:

@@ -26,6 +26,7 @@ NOUNS: Mapping[str, str] = {
     "job": "任务",
     "line": "生产线",
     "meter": "计量器具",
+    "provider": "身份提供方",
     "multiplier": "倍率",
     "none": "无",
     "reading": "读数",
@@ -43,6 +44,13 @@ SENTENCES: Mapping[str, str] = {
     "this is for people who logged in; a token is revoked instead": "仅适用于已登录人员；令牌请改用吊销",
     "{} requests a minute are answered; go on in {} s": "每分钟最多 {} 次请求；请在 {} 秒后继续",
     "too many wrong tries; the next one is heard in {} s": "错误次数过多；请在 {} 秒后再试",
+    "the identity provider does not vouch for a {}": "身份提供方未证明 {}",
+    "the identity provider's token does not hold: {}": "身份提供方的令牌无效：{}",
+    "the identity provider calls itself otherwise": "身份提供方的名称不符",
+    "the identity provider did not answer: {}": "身份提供方未应答：{}",
+    "log-in by OpenID Connect needs: pip install 'tcewatch[oidc]'": (
+        "使用 OpenID Connect 登录须安装：pip install 'tcewatch[oidc]'"
+    ),
     "{} has 1 to 200 visible characters": "{} 须为 1 至 200 个可见字符",
     "this Idempotency-Key came before with another request": "该 Idempotency-Key 已用于另一请求",
     "the first call with this key is still being worked on": "使用该键的首次请求仍在处理",

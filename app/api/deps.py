@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from app.api.board import Board
 from app.api.feed import EventFeed
 from app.api.limits import RateLimits
+from app.api.oidc import OidcProvider
 from app.store.database import Database
 from app.store.energy import Explanation
 from app.store.passwords import Hashing
@@ -94,6 +95,7 @@ class ApiDeps:
     webhooks_private: bool = False
     board: Board = field(default_factory=Board)
     limits: RateLimits = field(default_factory=lambda: RateLimits(0))
+    oidc: OidcProvider | None = None
     hashing: Hashing = field(default_factory=Hashing)
     closing_day: int = 10
 

@@ -21,6 +21,7 @@ from starlette.responses import JSONResponse, Response
 from alerts.rule import WrongRule
 from alerts.states import TransitionRefused
 from app.api.chinese import fault_in_chinese, in_chinese
+from app.api.oidc import ExtraMissing, ProviderFailed
 from app.store.access import ScopeUnknown
 from app.store.accounts import LoginLocked, LoginRefused
 from app.store.alert_listings import SilenceRefused
@@ -110,6 +111,8 @@ PROBLEMS: Mapping[type[Exception], tuple[int, str, str, str]] = {
     NoToken: (401, "token-invalid", "No valid token", "令牌无效"),
     Forbidden: (403, "read-only", "This token may only read", "该令牌只能读取"),
     LoginRefused: (401, "login-refused", "Name or password is wrong", "账户名或密码有误"),
+    ProviderFailed: (502, "identity-provider-failed", "The identity provider failed", "身份提供方出错"),
+    ExtraMissing: (501, "extra-missing", "A part of the service is not installed", "未安装所需组件"),
     CsrfRefused: (403, "csrf-refused", "The session's own token is missing", "缺少会话的防伪令牌"),
     LoginLocked: (429, "login-locked", "Too many wrong tries", "尝试次数过多"),
     TooMany: (429, "rate-limited", "Too many requests", "请求过多"),

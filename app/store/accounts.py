@@ -253,6 +253,37 @@ async def _count_try(database: Database, name: str, address: str, now: datetime)
         await connection.executemany(COUNTED, counts)
 
 
+OIDC_BEGUN = "INSERT INTO oidc_login (state_sha256, nonce, verifier, created_at) VALUES ($1, $2, $3, $4)"
+OIDC_OLD = "DELETE FROM oidc_login WHERE created_at < $1"
+OIDC_TAKEN = "DELETE FROM oidc_login WHERE state_sha256 = $1 AND created_at > $2 RETURNING nonce, verifier"
+OIDC_WITHIN = timedelta(minutes=10)
+
+
+async def begin_oidc(database: Database, now: datetime) -> tuple[str, str, str]:
+    """State, nonce and verifier of a log-in that goes by the identity provider; each serves once."""
+    state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
+    await database.pool.execute(OIDC_OLD, now - OIDC_WITHIN)
+    await database.pool.execute(OIDC_BEGUN, digest(state), nonce, verifier, now)
+    return state, nonce, verifier
+
+
+async def take_oidc(database: Database, state: str, now: datetime) -> tuple[str, str]:
+    """Nonce and verifier of a log-in that comes back. Raises LoginRefused where none was begun, or too long ago."""
+    row = await database.pool.fetchrow(OIDC_TAKEN, digest(state), now - OIDC_WITHIN)
+    if row is None:
+        raise LoginRefused
+    return row["nonce"], row["verifier"]
+
+
+async def log_in_vouched(database: Database, *, name: str, address: str, agent: str, now: datetime) -> Session:
+    """For a person whom the identity provider vouches for. Raises LoginRefused without an account of this name."""
+    row = await database.pool.fetchrow(KNOWN, name)
+    if row is None:
+        await database.pool.execute(TOLD, f"address:{address}", "account.log-in", name[:100], "refused", address)
+        raise LoginRefused
+    return await begin_session(database, row["account_id"], name=name, address=address, agent=agent, now=now)
+
+
 # Sessions -------------------------------------------------------------------------------------------------------------
 
 SESSION = """
