@@ -118,6 +118,7 @@ SENTENCES: Mapping[str, str] = {
     "{} is counted in {}, not in {}": "{} 以 {} 计量，而非 {}",
     "it should be a local month such as 2026-10": "应为当地月份，如 2026-10",
     # the record of a meter
+    "it should be later than from, by 400 days at most": "应晚于 from，且最多相差 400 天",
     "the exchange at {} is yet to come; record it when it has happened": "{} 的换表尚未发生；请在换表之后登记",
     "an exchange at or after this one is on record; revoke that one first if it is wrong": (
         "同时或更晚的换表已登记；如有误，请先撤销那一条"

@@ -11,8 +11,8 @@ from starlette.responses import Response
 from app.api.access import Reader, Supervising, Writer, sight, visible_meter
 from app.api.answers import AskedFormat, Cursor, Limit, json_answer, key_of, listed, number, number_key
 from app.api.deps import Deps
-from app.api.parameters import known_parameters
-from app.api.problems import BadCursor
+from app.api.parameters import bound_us, known_parameters
+from app.api.problems import BadCursor, BadQuery
 from app.api.schemas import (
     DecisionIn,
     DecisionOut,
@@ -25,9 +25,11 @@ from app.api.schemas import (
     Listed,
     MultiplierOut,
     Revocation,
+    StuckOut,
 )
 from app.store import records
 from energy.consumption import HoldReason
+from energy.interval import DAY_US, from_us
 
 router = APIRouter(tags=["record"], dependencies=[Depends(known_parameters)])
 METER = "/meters/{enterprise}/{code}"
@@ -251,3 +253,41 @@ async def list_deleted_readings(
         deps.database, meter["meter_id"], deletion, limit=limit, after=_keyed_time(cursor)
     )
     return listed(request, page.items, page.next, asked, f"deleted-{code}", DeletedReadingOut)
+
+
+STUCK_SPAN_US = 400 * DAY_US
+Bound = Annotated[str, Query(max_length=64)]
+
+
+@router.get(f"{METER}/stuck", operation_id="listStuck", response_model=Listed[StuckOut])
+async def list_stuck(
+    enterprise: str,
+    code: str,
+    deps: Deps,
+    caller: Reader,
+    request: Request,
+    start: Annotated[Bound, Query(alias="from")],
+    end: Annotated[Bound, Query(alias="to")],
+    hours: Annotated[float, Query(gt=0, le=10_000, description="How long one value must last at least.")] = 24,
+    asked: AskedFormat = None,
+) -> Response:
+    """Stretches in which the meter showed one value again and again: a plant that stands still, or a meter that does.
+
+    They are suspect and count all the same.
+    """
+    meter = await visible_meter(deps, caller, enterprise, code)
+    zone = deps.calendar.zone
+    bounds = bound_us(start, zone), bound_us(end, zone)
+    if not bounds[0] < bounds[1] <= bounds[0] + STUCK_SPAN_US:
+        raise BadQuery("to", "it should be later than from, by 400 days at most")
+    runs = await records.stuck(deps.database, meter, from_us(bounds[0]), from_us(bounds[1]), hours=hours)
+    shown = [
+        {
+            "start": from_us(run.start_us, zone),
+            "end": from_us(run.end_us, zone),
+            "value": run.value,
+            "readings": run.count,
+        }
+        for run in runs
+    ]
+    return listed(request, shown, None, asked, f"stuck-{code}", StuckOut)

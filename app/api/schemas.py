@@ -249,6 +249,13 @@ class HeldOut(BaseModel):
     decision_id: int | None
 
 
+class StuckOut(BaseModel):
+    start: datetime = Field(description="The first reading of the value.")
+    end: datetime = Field(description="The last one.")
+    value: float
+    readings: int
+
+
 class Cause(BaseModel):
     why: str
     who: str

@@ -27,6 +27,7 @@ from app.store.tables import (
 )
 from energy.consumption import Accepted, assess
 from energy.interval import HOUR_US, to_us
+from energy.plausibility import StuckRun, stuck_runs
 from energy.reading import Kind, MeterRules, Series
 from energy.record import Decision, Exchange, MeterRecord, Saying
 
@@ -424,6 +425,22 @@ async def list_held(
 def _keyed(at: datetime, number: int) -> str:
     return f"{at.astimezone(UTC).isoformat()}\x1f{number}"
 
+
+async def stuck(database: Database, meter: Fields, start: datetime, end: datetime, *, hours: float) -> list[StuckRun]:
+    """Runs of one value in the readings of [start, end) that last at least so many hours."""
+    rows = await database.pool.fetch(STUCK, meter["meter_id"], start, end)
+    series = Series(
+        np.array([row[0] for row in rows], np.int64),
+        np.array([row[1] for row in rows], np.float64),
+        np.zeros(len(rows), np.int16),
+    )
+    return stuck_runs(series, Kind(meter["kind"]), longer_than_us=int(hours * HOUR_US))
+
+
+STUCK = """
+SELECT (extract(epoch FROM ts) * 1000000)::bigint, value FROM reading
+WHERE meter_id = $1 AND ts >= $2 AND ts < $3 AND quality < 3 ORDER BY ts
+"""
 
 # What they share ------------------------------------------------------------------------------------------------------
 

@@ -219,3 +219,12 @@ async def test_a_corrected_closed_month_is_listed_and_the_old_figure_can_still_b
     assert early["buckets"][0]["reasons"] == ["not-closed:2025-10"]
     hourly = {"from": "2025-10-05", "to": "2025-10-06", "interval": "PT1H", "known_on": "2025-12-24"}
     is_problem(await api.get(f"enterprises/{OWN}/energy", params=hourly), 422, "not-known-then")
+
+
+async def test_a_register_that_stands_still_is_shown_as_suspect_and_counts(api: Api) -> None:
+    await readings(api, [5, 6, *[7] * 30, 9])
+    asked = {"from": "2026-11-01", "to": "2026-11-04"}
+    (run,) = (await api.get(f"{METER}/stuck", params=asked)).json()["items"]
+    assert (run["value"], run["readings"], run["start"]) == (7, 30, hour(2))
+    assert await drawn(api) == 4
+    is_problem(await api.get(f"{METER}/stuck", params={"from": "2020", "to": "2026"}), 422, "bad-query")
