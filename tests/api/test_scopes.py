@@ -232,8 +232,6 @@ LISTS = [route for route in OF_PLACES if "{" not in route.path and method_of(rou
 
 
 RECORDS = """
-INSERT INTO budget_exclusion (exclusion_id, enterprise, basis, month, kind, amount, evidence, entered_by)
-    OVERRIDING SYSTEM VALUE VALUES ($1, $2, 'equal', '2026-06-01', 'feedstock', 1, 'contract 8', 'test');
 INSERT INTO reading SELECT '2026-11-01T00:00Z', meter_id, $1::int, 0, now() FROM meter WHERE enterprise = $2;
 INSERT INTO meter_exchange (exchange_id, meter_id, at, old_final, new_initial, recorded_by)
     OVERRIDING SYSTEM VALUE SELECT $1, meter_id, '2026-10-01T00:00Z', 5, 0, 'test' FROM meter WHERE enterprise = $2;
