@@ -119,9 +119,11 @@ class AlertEngine:
         self._book = book
         self._schedule = schedule
         self._clock = clock
+        self._until = asyncio.Event()
 
     async def run(self, until: asyncio.Event) -> None:
         """Look every 20 s whether something is due. Never ends by itself."""
+        self._until = until
         await self._patiently(until, self._start)
         while not until.is_set():
             await self._patiently(until, self.look, once=True)
@@ -158,7 +160,8 @@ class AlertEngine:
         now = self._clock()
         days = days_due(await self._book.last_day(), self._schedule.today(now))
         if days:
-            await self._wait_for_data()
+            if not await self._wait_for_data():
+                return
             await self.evaluate_days(days, why="daily")
             return
         since = await self._book.last_run()
@@ -166,14 +169,20 @@ class AlertEngine:
         if revised:
             await self.evaluate(self._schedule.today(now), why="revised", tell=True, enterprises=revised)
 
-    async def _wait_for_data(self) -> None:
-        """After a start gateways send what they kept; judging before that would take it for missing."""
+    async def _wait_for_data(self) -> bool:
+        """After a start gateways send what they kept; judging before that would take it for missing.
+
+        False when it is time to stop meanwhile: the next start judges.
+        """
         begun = time.monotonic()
         while not await self._source.caught_up():
             if time.monotonic() - begun > self._schedule.longest_wait.total_seconds():
                 log.warning("evaluating although not all data has come in")
-                return
-            await asyncio.sleep(min(5.0, self._schedule.look_every_s))
+                break
+            await _wait(self._until, min(5.0, self._schedule.look_every_s))
+            if self._until.is_set():
+                return False
+        return True
 
     async def evaluate_days(
         self, days: Sequence[date], *, why: str, enterprises: Sequence[str] | None = None

@@ -48,7 +48,7 @@ class EventFeed:
         self._url, self._owner = database_url, owner
         self._memory: deque[Event] = deque(maxlen=REMEMBERED)
         self._from = self._newest = BEGINNING
-        self._news = asyncio.Condition()
+        self._news = asyncio.Event()
         self._wake = asyncio.Event()
         self.closing: Callable[[], bool] = lambda: False
 
@@ -63,7 +63,7 @@ class EventFeed:
                     log.exception("live events stopped, starting anew")
                 await first_of(wait_s, until)
                 wait_s = min(2 * wait_s, LONGEST_WAIT_S)
-        await self._tell()
+        self._tell()
 
     async def _follow(self, until: asyncio.Event) -> None:
         connection = await asyncpg.connect(plain_url(self._url), server_settings={"timezone": "UTC"})
@@ -91,11 +91,11 @@ class EventFeed:
                     self._from = self._memory[0].place
                 self._memory.append(one)
             self._newest = found[-1].place
-            await self._tell()
+            self._tell()
 
-    async def _tell(self) -> None:
-        async with self._news:
-            self._news.notify_all()
+    def _tell(self) -> None:
+        told, self._news = self._news, asyncio.Event()
+        told.set()
 
     async def newest(self) -> Place:
         """Where somebody stands who wants only what is to come."""
@@ -114,9 +114,7 @@ class EventFeed:
         """Until something came after the place, or the time is over."""
         if self._newest > place:
             return
-        with suppress(TimeoutError):
-            async with asyncio.timeout(within_s), self._news:
-                await self._news.wait()
+        await first_of(within_s, self._news)
 
 
 @dataclass(frozen=True, slots=True)
