@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hmac
+import re
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import RedirectResponse, Response
 
 from app.api.access import SESSION_COOKIE, Reader, Writer, anyone, hidden, require_within
-from app.api.answers import Cursor, Limit, cursor_of, json_answer, key_of, number_key
+from app.api.answers import Cursor, Limit, cursor_of, integer_key, json_answer, key_of
 from app.api.deps import ApiDeps, Deps
 from app.api.oidc import OidcProvider
 from app.api.parameters import known_parameters
@@ -37,7 +38,7 @@ from app.store.registry import Fields, NotThere
 
 router = APIRouter(tags=["access"], dependencies=[Depends(known_parameters)])
 
-TokenId = Annotated[int, Path(ge=1, le=2_147_483_647)]
+TOKEN_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 
 
 # Log-in ---------------------------------------------------------------------------------------------------------------
@@ -191,7 +192,7 @@ def without_cookie(request: Request) -> Response:
 @router.get("/tokens", operation_id="listTokens", response_model=Listed[TokenOut])
 async def list_tokens(deps: Deps, caller: Writer, limit: Limit = 100, cursor: Cursor = None) -> Response:
     """Tokens within the admin's scope, revoked ones too."""
-    page = await tokens.list_tokens(deps.database, limit=limit, after=number_key(cursor))
+    page = await tokens.list_tokens(deps.database, limit=limit, after=integer_key(cursor))
     return json_answer({"items": page.items, "next": cursor_of(page.next)})
 
 
@@ -206,33 +207,38 @@ async def create_token(body: TokenNew, deps: Deps, caller: Writer) -> Response:
 
 
 @router.get("/tokens/{token}", operation_id="getToken", response_model=TokenOut)
-async def get_token(token: TokenId, deps: Deps, caller: Writer) -> Response:
+async def get_token(token: str, deps: Deps, caller: Writer) -> Response:
     return json_answer(await visible_token(deps, caller, token))
 
 
 @router.delete("/tokens/{token}", operation_id="revokeToken", response_model=TokenOut)
-async def revoke_token(token: TokenId, deps: Deps, caller: Writer) -> Response:
+async def revoke_token(token: str, deps: Deps, caller: Writer) -> Response:
     """Worth nothing from now on. It stays in the list."""
-    await visible_token(deps, caller, token)
+    found = await visible_token(deps, caller, token)
     async with deps.database.engine.begin() as connection:
-        return json_answer(await tokens.revoke_token(connection, token, caller.actor, deps.clock()))
+        return json_answer(await tokens.revoke_token(connection, found["token_id"], caller.actor, deps.clock()))
 
 
 @router.post("/tokens/{token}/rotate", operation_id="rotateToken", response_model=TokenSecretOut)
-async def rotate_token(token: TokenId, body: TokenRotation, deps: Deps, caller: Writer) -> Response:
+async def rotate_token(token: str, body: TokenRotation, deps: Deps, caller: Writer) -> Response:
     """Another secret for the same token. The old one is taken for `overlap_s` seconds more."""
-    await visible_token(deps, caller, token)
+    found = await visible_token(deps, caller, token)
     async with deps.database.engine.begin() as connection:
-        row, secret = await tokens.rotate_token(connection, token, caller.actor, deps.clock(), body.overlap_s)
+        row, secret = await tokens.rotate_token(
+            connection, found["token_id"], caller.actor, deps.clock(), body.overlap_s
+        )
     return json_answer(row | {"token": secret})
 
 
-async def visible_token(deps: ApiDeps, caller: Caller, number: int) -> Fields:
+async def visible_token(deps: ApiDeps, caller: Caller, key: str) -> Fields:
+    """A token by its number, as it is written in an address."""
     try:
+        if not TOKEN_NUMBER.fullmatch(key):
+            raise NotThere("token", key)
         async with deps.database.engine.connect() as connection:
-            return await tokens.token_of(connection, number)
+            return await tokens.token_of(connection, int(key))
     except NotThere:
-        raise await hidden(deps, caller, "token", str(number)) from None
+        raise await hidden(deps, caller, "token", key) from None
 
 
 # Users ----------------------------------------------------------------------------------------------------------------

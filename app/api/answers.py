@@ -138,13 +138,23 @@ def key_of(cursor: str | None, parts: int = 1) -> list[str] | None:
     return words
 
 
-def number_key(cursor: str | None) -> int | None:
+INTEGER_MOST = 2_147_483_647
+"""The largest number of a table whose rows are numbered by PostgreSQL's integer."""
+
+
+def number_key(cursor: str | None, most: int = 10**18 - 1) -> int | None:
+    """The number a list goes on after, 0 to `most`. Raises BadCursor."""
     words = key_of(cursor)
     if words is None:
         return None
-    if not re.fullmatch(r"[0-9]{1,18}", words[0]):
+    if not re.fullmatch(r"[0-9]{1,18}", words[0]) or int(words[0]) > most:
         raise BadCursor("the cursor belongs to another list")
     return int(words[0])
+
+
+def integer_key(cursor: str | None) -> int | None:
+    """`number_key` of a table numbered by integers. Raises BadCursor."""
+    return number_key(cursor, INTEGER_MOST)
 
 
 def time_key(cursor: str | None) -> datetime | None:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from app.api.access import Reader, Writer, sight, visible_meter
-from app.api.answers import AskedFormat, Cursor, Limit, listed, number_key, time_key
+from app.api.answers import AskedFormat, Cursor, Limit, integer_key, listed, number_key, time_key
 from app.api.deps import Deps
 from app.api.parameters import bound_us, known_parameters
 from app.api.problems import BadQuery
@@ -141,7 +141,7 @@ async def list_verifications(
     deps: Deps, caller: Reader, request: Request, limit: Limit = 100, cursor: Cursor = None, asked: AskedFormat = None
 ) -> Response:
     """The nights on which a sample of the figures was computed from raw readings and compared, newest first."""
-    page = await verifications.list_verifications(deps.database, limit=limit, after=number_key(cursor))
+    page = await verifications.list_verifications(deps.database, limit=limit, after=integer_key(cursor))
     return listed(request, page.items, page.next, asked, "verifications", VerificationOut)
 
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from app.api.access import Reader, Supervising, Writer, sight, visible_meter
-from app.api.answers import AskedFormat, Cursor, Limit, json_answer, key_of, listed, number, number_key
+from app.api.answers import AskedFormat, Cursor, Limit, integer_key, json_answer, key_of, listed, number
 from app.api.deps import Deps
 from app.api.parameters import bound_us, known_parameters
 from app.api.problems import BadCursor, BadQuery
@@ -57,7 +57,7 @@ async def list_exchanges(
 ) -> Response:
     """In the order they were recorded, the revoked ones too."""
     meter = await visible_meter(deps, caller, enterprise, code)
-    page = await records.list_exchanges(deps.database, meter["meter_id"], limit=limit, after=number_key(cursor))
+    page = await records.list_exchanges(deps.database, meter["meter_id"], limit=limit, after=integer_key(cursor))
     return listed(request, page.items, page.next, asked, f"exchanges-{code}", ExchangeOut)
 
 
@@ -85,7 +85,7 @@ async def list_multipliers(
 ) -> Response:
     """Multipliers that hold from a date on; before the first of them the meter's own one holds."""
     meter = await visible_meter(deps, caller, enterprise, code)
-    page = await records.list_multipliers(deps.database, meter["meter_id"], limit=limit, after=number_key(cursor))
+    page = await records.list_multipliers(deps.database, meter["meter_id"], limit=limit, after=integer_key(cursor))
     shown = [row | {"multiplier": number(row["multiplier"])} for row in page.items]
     return listed(request, shown, page.next, asked, f"multipliers-{code}", MultiplierOut)
 
@@ -124,7 +124,7 @@ async def list_decisions(
 ) -> Response:
     """In the order they were taken, the revoked ones too."""
     meter = await visible_meter(deps, caller, enterprise, code)
-    page = await records.list_decisions(deps.database, meter["meter_id"], limit=limit, after=number_key(cursor))
+    page = await records.list_decisions(deps.database, meter["meter_id"], limit=limit, after=integer_key(cursor))
     return listed(request, page.items, page.next, asked, f"decisions-{code}", DecisionOut)
 
 
@@ -231,7 +231,7 @@ async def list_deletions(
     asked: AskedFormat = None,
 ) -> Response:
     meter = await visible_meter(deps, caller, enterprise, code)
-    page = await records.list_deletions(deps.database, meter["meter_id"], limit=limit, after=number_key(cursor))
+    page = await records.list_deletions(deps.database, meter["meter_id"], limit=limit, after=integer_key(cursor))
     return listed(request, page.items, page.next, asked, f"deletions-{code}", DeletionOut)
 
 
