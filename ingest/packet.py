@@ -513,7 +513,7 @@ class PacketReader:
     def _read(self, data: bytes, packets: list[Packet]) -> int:
         """Read whole packets; where the first that is not whole begins."""
         at, end = 0, len(data)
-        append, topics, most, with_properties = packets.append, self._topics, self.packet_max, self.version == V5
+        append, topics, most, version = packets.append, self._topics, self.packet_max, self.version
         self._needed = 0  # that of an earlier packet says nothing of the one that begins now
         while end - at >= 2:
             first, length, body = data[at], data[at + 1], at + 2
@@ -531,9 +531,11 @@ class PacketReader:
                 break
             if first & 0xF0 != PUBLISH:
                 append(self._other(first, Fields(data, body, stop)))
-                with_properties = self.version == V5
+                version = self.version
                 at = stop
                 continue
+            if version is None:
+                self._check_head(first)
             # What follows is Fields.text and its like in place: nearly every packet comes this way.
             qos = first >> 1 & 3
             if qos == 3 or (not qos and first & 8):
@@ -555,7 +557,7 @@ class PacketReader:
             if topic is None:
                 topic = self._new_topic(raw)
             properties = NONE
-            if with_properties:
+            if version == V5:
                 if rest < stop and not data[rest]:
                     rest += 1
                 else:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from ingest.batch import Door, Received
 from ingest.decode import Decoded, Sheaf, decode, decode_many, sheaf_of
-from ingest.packet import V5, V311, Packet, PacketReader, encode
+from ingest.packet import V5, V311, Connect, Packet, PacketReader, encode
 from ingest.wire import CSV_TYPE, JSON_TYPE
 
 NOW_US = 1_795_482_900_000_000
@@ -76,10 +76,18 @@ def frames(data: bytes) -> None:
     assert cut == whole
     assert type(cut_error) is type(whole_error)
     if version is not None:
-        written = b"".join(encode(packet, version) for packet in whole)
-        again, error = _read(version, [written])
+        again, error = _read(version, [_written(whole, version)])
         assert error is None
         assert again == whole
+
+
+def _written(packets: list[Packet], version: int) -> bytes:
+    """All of them, each in the version that holds by then: a CONNECT names that of what follows."""
+    written = b""
+    for packet in packets:
+        version = packet.version if isinstance(packet, Connect) else version
+        written += encode(packet, version)
+    return written
 
 
 def _read(version: int | None, pieces: list[bytes]) -> tuple[list[Packet], Exception | None]:
