@@ -131,6 +131,7 @@ def _describe(path: str, method: str, operation: dict[str, Any], route: APIRoute
 def _refusals(path: str, method: str, operation: dict[str, Any], route: APIRoute, asked: set[str]) -> dict[str, str]:
     """What may be answered besides: status → what it means here."""
     told = {
+        "400": "The bytes are no HTTP request",
         "401": "No valid token",
         "422": "The request cannot be used",
         "429": "Too much at once",
@@ -142,7 +143,11 @@ def _refusals(path: str, method: str, operation: dict[str, Any], route: APIRoute
     if "format" in asked:
         told["406"] = "This form is not installed"
     if "requestBody" in operation:
-        told |= {"400": "The body cannot be read", "413": "The body is too large", "415": "The body is no JSON"}
+        told |= {
+            "400": "The bytes are no HTTP request, or the body cannot be read",
+            "413": "The body is too large",
+            "415": "The body is no JSON",
+        }
     if method != "get" or operation["operationId"] == "getJobResult":
         told["409"] = "It is not as this needs it"
     if method in ("put", "patch", "delete"):
