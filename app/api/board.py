@@ -28,6 +28,11 @@ class Board:
         self._making: dict[Hashable, asyncio.Lock] = {}
         self._behind: dict[Hashable, asyncio.Task[Any]] = {}
 
+    @property
+    def renewing(self) -> bool:
+        """Whether something is being made anew behind an answer."""
+        return bool(self._behind)
+
     async def marked(self, key: Hashable, mark: Hashable, make: Make) -> Any:
         """The value that belongs to the mark; made once however many ask for it."""
         kept = self._kept.get(key)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from app.api.board import KEPT_MAX, OLDEST_S, Board
+from tests.wait import soon
 
 
 class Maker:
@@ -31,7 +32,7 @@ async def test_what_has_no_mark_is_renewed_behind_the_answer() -> None:
     assert [await board.recent("a", make) for _ in range(3)] == [1, 1, 1]
     now_s = 3.0
     assert await board.recent("a", make) == 1
-    await asyncio.sleep(0.01)
+    await soon(lambda: not board.renewing, "the value is made anew")
     assert await board.recent("a", make) == 2
     now_s = 3.0 + OLDEST_S
     assert await board.recent("a", make) == 3, "too old to be shown"
@@ -52,7 +53,7 @@ async def test_what_cannot_be_made_is_told_to_whoever_asks_next() -> None:
         raise OSError("away")
 
     assert await board.recent("a", failing) == 1
-    await asyncio.sleep(0.01)
+    await soon(lambda: not board.renewing, "the attempt has failed")
     assert await board.recent("a", make) == 2
 
 

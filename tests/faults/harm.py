@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 
 from tests.faults.site import Site
 
+# Where a harm lasts, its length is what is tried: these pauses are the harm itself, not a wait for its end.
+
 Harm = Callable[[Site, random.Random], None]
 
 
