@@ -1,6 +1,7 @@
 """Gateways that count: what each was promised is set against what the ledger holds.
 
-Each gateway has one meter and sends its numbers in order, one reading a second of its own time, each value once. So a
+Each gateway has one meter and sends its numbers in order, one reading a second of its own time (or as far apart as
+asked, backwards when negative), each value once. So a
 reading that was acknowledged and is not stored is found by its number, and so is one that is stored twice or otherwise.
 """
 
@@ -38,6 +39,7 @@ class CountingGateway:
     door: Door
     acknowledged: set[int] = field(default_factory=set)
     trouble: str = ""
+    apart_ms: int = 1000
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
 
@@ -71,7 +73,7 @@ class CountingGateway:
             Readings(
                 (self.meter,),
                 np.zeros(ROWS, np.int32),
-                T0_MS + reading * 1000,
+                T0_MS + reading * self.apart_ms,
                 reading.astype(np.float64),
                 np.zeros(ROWS, np.int16),
             ),
@@ -145,7 +147,7 @@ SELECT extract(epoch FROM ts)::bigint * 1000 AS ms, value FROM reading JOIN mete
 
 def _compared(one: CountingGateway, rows: Sequence[asyncpg.Record]) -> tuple[int, int, int, int, int]:
     promised = {number * ROWS + place for number in one.acknowledged for place in range(ROWS)}
-    found = [(row["ms"] - T0_MS) // 1000 for row in rows]
+    found = [(row["ms"] - T0_MS) // one.apart_ms for row in rows]
     wrong = sum(number != int(row["value"]) for number, row in zip(found, rows, strict=True))
     return len(promised), len(found), len(promised - set(found)), len(found) - len(set(found)), wrong
 

@@ -57,6 +57,14 @@ def kill_broker(site: Site, chance: random.Random) -> None:
     site.stack.up()
 
 
+def forget_broker(site: Site, chance: random.Random) -> None:
+    """kill -9 of the broker, which starts without a session or a queue, as one without persistence; accounts are kept
+    in a file of their own."""
+    site.stack.broker().kill()
+    (site.stack.state / "broker" / "mosquitto.db").unlink(missing_ok=True)
+    site.stack.up()
+
+
 def cut_at_commit(site: Site, chance: random.Random) -> None:
     """The connection breaks when the COMMIT has reached the database and before its answer comes back."""
     site.to_database.cut_after(b"COMMIT")
@@ -83,6 +91,23 @@ def freeze_broker(site: Site, chance: random.Random) -> None:
     site.to_broker.thaw()
 
 
+def slow_ways(site: Site, chance: random.Random) -> None:
+    """300 ms more on each way: the service on another continent than its database or its broker."""
+    for way in (site.to_database, site.to_broker):
+        way.slow(delay_s=0.3)
+        time.sleep(chance.uniform(0.5, 1.5))
+        way.slow()
+
+
+def lossy_ways(site: Site, chance: random.Random) -> None:
+    """One packet in a hundred is lost between the service and its servers."""
+    for way in (site.to_database, site.to_broker):
+        way.lose(chance)
+    time.sleep(chance.uniform(0.5, 1.5))
+    for way in (site.to_database, site.to_broker):
+        way.lose(None)
+
+
 def pause_service(site: Site, chance: random.Random) -> None:
     """The whole process stands still for a while, as on a machine that swaps."""
     pid = site.plant.service.pid
@@ -107,11 +132,14 @@ HARMS: Mapping[str, Harm] = {
         end_sessions,
         read_only,
         kill_broker,
+        forget_broker,
         cut_at_commit,
         cut_database,
         cut_broker,
         freeze_database,
         freeze_broker,
+        slow_ways,
+        lossy_ways,
         pause_service,
         lock_readings,
     )

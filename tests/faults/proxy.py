@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import socket
 import threading
 from collections.abc import Callable, Coroutine
@@ -11,6 +12,8 @@ from typing import Any, Self
 
 CHUNK = 65_536
 CALL_WITHIN_S = 10.0
+LOST_SHARE, SENT_AGAIN_AFTER_S = 0.01, 0.2
+"""A line that loses one packet in a hundred, as TCP shows it: nothing is missing, that share is a repetition late."""
 
 
 class Proxy:
@@ -26,6 +29,7 @@ class Proxy:
         self._server: asyncio.Server
         self._delay_s = 0.0
         self._bytes_per_s = float("inf")
+        self._chance: random.Random | None = None
         self._refusing = False
         self._trap: bytes | None = None
         self.sprung = 0
@@ -65,6 +69,10 @@ class Proxy:
     def slow(self, *, delay_s: float = 0.0, bytes_per_s: float = float("inf")) -> None:
         """Each chunk waits, and the way is as narrow as said; nothing given makes it fast again."""
         self._delay_s, self._bytes_per_s = delay_s, bytes_per_s
+
+    def lose(self, chance: random.Random | None) -> None:
+        """A line that loses packets, which TCP sends again after a while; None: one that loses nothing."""
+        self._chance = chance
 
     def cut_after(self, words: bytes) -> None:
         """The next time a client says these words the server still hears them; its answer never comes back."""
@@ -129,6 +137,8 @@ class Proxy:
             await self._open.wait()
             if self._delay_s or self._bytes_per_s != float("inf"):
                 await asyncio.sleep(self._delay_s + len(chunk) / self._bytes_per_s)
+            if self._chance is not None and self._chance.random() < LOST_SHARE:
+                await asyncio.sleep(SENT_AGAIN_AFTER_S)
             if deaf.is_set():
                 break
             springs = trapped and self._trap is not None and self._trap in chunk

@@ -17,6 +17,7 @@ from tests.faults.soak import RESIDENT_MOST_KB
 from tests.wait import until
 
 CROWD, PRESSED_ROWS = 16, 200
+HALF_A_DAY_MS = 43_200_000
 GOOD_ROW = ["E001", "2026-11-01T00:00:00+08:00", 1.0]
 POISON = {
     "nothing": b"",
@@ -138,6 +139,20 @@ def test_a_clock_a_day_wrong_is_refused_ahead_and_taken_behind(here: Site) -> No
         answer = here.plant.push(gateway.gateway, {"v": 1, "meters": [gateway.meter], "t": [at_ms], "values": [5.0]})
         codes = [refused["code"] for refused in answer.json()["rejected"]]
         assert codes == ([verdict] if verdict else [])
+
+
+def test_new_chunks_are_made_while_everybody_sends(here: Site) -> None:
+    """Histories backwards at three doors at once: each message is days before the last, so that the same new chunk is
+    wanted by several transactions and made while others write."""
+    gateways = here.gateways(*DOORS)
+    for one in gateways:
+        one.apart_ms = -HALF_A_DAY_MS
+        one.start()
+    goes_on(gateways, 12)
+    for one in gateways:
+        one.stop()
+    balance = here.account(gateways)
+    assert balance.balanced, str(balance)
 
 
 def test_late_readings_for_a_chunk_that_was_dropped_are_stored_again(here: Site) -> None:
