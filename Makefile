@@ -15,7 +15,7 @@ help:
 	@echo 'make test    every check and every test, on a real database and a real broker'
 	@echo 'make bench   what the product costs beside plain COPY or a peer (ONLY=ingest, rollup, peers, …; options in ARGS="…")'
 	@echo 'make soak    seeded runs of kills, cuts and faults, an hour at most (ONLY=ingest; options in ARGS="…")'
-	@echo 'make fuzz    a decoder fed by the fuzzer for a minute (ONLY=json, csv or frames; options in ARGS="…")'
+	@echo 'make fuzz    a decoder fed by the fuzzer for a minute (ONLY=json, csv, packed or frames; options in ARGS="…")'
 	@echo 'make check   format, lint, types, arrows'
 
 $(READY): requirements/dev.txt pyproject.toml

@@ -13,11 +13,11 @@ import json
 import math
 import zlib
 from collections import Counter as Tally
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
@@ -45,6 +45,10 @@ from ingest.wire import (
 
 RAW_MAX = 8 << 20
 """Largest message, in bytes, before and after decompression, unless the caller says otherwise."""
+MEMBERS_MAX = 1000
+"""Parts of a packed body, each with a head of its own: eight megabytes in blocks of 64 KB are 128."""
+CRUMB_BYTES = 256
+"""So many packed bytes are unpacked at a time. zstd makes at most some eight megabytes of them."""
 INT_DIGITS_MAX = 310
 """No finite float64 has more digits before the point, and longer ones are costly to convert."""
 
@@ -233,10 +237,15 @@ def read_content_type(content_type: str) -> tuple[str, str]:
 
 def inflate(raw: bytes, encoding: str, limit: int) -> bytes:
     """Unpack a gzip or zstd body. Raises Malformed when it is broken, TooLarge when over `limit` bytes come out."""
-    if encoding == "gzip":
-        return _gunzip(raw, limit)
-    if encoding == "zstd":
-        return _unzstd(raw, limit)
+    try:
+        if encoding == "gzip":
+            return _members(raw, encoding, limit, lambda: zlib.decompressobj(wbits=31))
+        if encoding == "zstd":
+            # The window bounds what one frame may ask to keep in memory while unpacking (its header says how much).
+            frames = zstandard.ZstdDecompressor(max_window_size=1 << 23)
+            return _members(raw, encoding, limit, lambda: frames.decompressobj())
+    except (zlib.error, zstandard.ZstdError) as error:
+        raise Malformed(f"the body is not {encoding}: {error}") from error
     raise Malformed(f"{encoding} is not an encoding this service unpacks; gzip and zstd are")
 
 
@@ -247,34 +256,37 @@ def _unpacked(raw: bytes, encoding: str, limit: int) -> bytes:
         raise Malformed(str(error)) from error
 
 
-def _gunzip(raw: bytes, limit: int) -> bytes:
+class Unpacker(Protocol):
+    """One gzip member or zstd frame on its way through."""
+
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
+
+    def decompress(self, data: bytes, /) -> bytes: ...
+
+
+def _members(raw: bytes, encoding: str, limit: int, begin: Callable[[], Unpacker]) -> bytes:
+    """Members (frames) one after the other, each to its end. In crumbs, so that no bomb fills the memory."""
     out = bytearray()
-    rest = raw
-    try:
-        while rest:  # a gzip file may be several members one after the other
-            unpacker = zlib.decompressobj(wbits=31)
-            out += unpacker.decompress(rest, limit + 1 - len(out))
+    at = members = 0
+    while at < len(raw):
+        members += 1
+        if members > MEMBERS_MAX:
+            raise Malformed(f"the {encoding} body has more than {MEMBERS_MAX} parts")
+        unpacker = begin()
+        while not unpacker.eof:
+            if at == len(raw):
+                raise Malformed(f"the {encoding} body ends too early")
+            crumb = raw[at : at + CRUMB_BYTES]
+            out += unpacker.decompress(crumb)
+            at += len(crumb)
             if len(out) > limit:
-                raise TooLarge(f"more than {limit} bytes come out of this gzip body")
-            if not unpacker.eof:
-                raise Malformed("the gzip body ends too early")
-            rest = unpacker.unused_data
-    except zlib.error as error:
-        raise Malformed(f"the body is not gzip: {error}") from error
+                raise TooLarge(f"more than {limit} bytes come out of this {encoding} body")
+        at -= len(unpacker.unused_data)
     return bytes(out)
-
-
-def _unzstd(raw: bytes, limit: int) -> bytes:
-    # The window bounds what one frame may ask to keep in memory while unpacking (its header says how much).
-    unpacker = zstandard.ZstdDecompressor(max_window_size=1 << 23)
-    try:
-        with unpacker.stream_reader(io.BytesIO(raw), read_across_frames=True) as stream:
-            out: bytes = stream.read(limit + 1)
-    except zstandard.ZstdError as error:
-        raise Malformed(f"the body is not zstd: {error}") from error
-    if len(out) > limit:
-        raise TooLarge(f"more than {limit} bytes come out of this zstd body")
-    return out
 
 
 # The quick way --------------------------------------------------------------------------------------------------------

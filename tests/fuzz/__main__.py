@@ -1,4 +1,4 @@
-"""`python -m tests.fuzz json|csv|frames`: feed a target what coverage suggests, from the kept corpus on, for a while.
+"""`python -m tests.fuzz json|csv|packed|frames`: feed a target what coverage suggests, from the kept corpus on.
 
 What breaks it is written to the folder it is started in, by the name the fuzzer prints. Put it into `tests/fuzz/corpus`
 together with the mending: the tests read every file there.

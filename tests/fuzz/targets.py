@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import gzip
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
+import zstandard
 
 from ingest.batch import Door, Received
-from ingest.decode import Decoded, Sheaf, decode, decode_many, sheaf_of
+from ingest.decode import Decoded, Malformed, Sheaf, TooLarge, decode, decode_many, inflate, sheaf_of
 from ingest.packet import V5, V311, Connect, Packet, PacketReader, encode
 from ingest.wire import CSV_TYPE, JSON_TYPE
 
@@ -24,6 +26,30 @@ def json_message(data: bytes) -> None:
 
 def csv_message(data: bytes) -> None:
     _decodes(data, CSV_TYPE)
+
+
+def packed(data: bytes) -> None:
+    """A gzip or zstd body: what unpacks is whole, stays below the limit and can be packed and unpacked again."""
+    if not data:
+        return
+    encoding, pack = PACKERS[data[0] % len(PACKERS)]
+    _decodes(data[1:], f"{CSV_TYPE}; encoding={encoding}")
+    try:
+        plain = inflate(data[1:], encoding, RAW_MOST)
+    except (Malformed, TooLarge):
+        return
+    assert len(plain) <= RAW_MOST
+    assert inflate(pack(plain), encoding, RAW_MOST) == plain
+    for left in range(2, len(data)):
+        try:
+            part = inflate(data[1:left], encoding, RAW_MOST)
+        except Malformed:
+            continue
+        assert plain.startswith(part)
+        assert inflate(data[left:], encoding, RAW_MOST) == plain[len(part) :], "a part passes for the whole"
+
+
+PACKERS: Sequence[tuple[str, Callable[[bytes], bytes]]] = (("gzip", gzip.compress), ("zstd", zstandard.compress))
 
 
 def _decodes(data: bytes, content_type: str) -> None:
@@ -97,4 +123,9 @@ def _read(version: int | None, pieces: list[bytes]) -> tuple[list[Packet], Excep
     return packets, reader.error
 
 
-TARGETS: Mapping[str, Callable[[bytes], None]] = {"json": json_message, "csv": csv_message, "frames": frames}
+TARGETS: Mapping[str, Callable[[bytes], None]] = {
+    "json": json_message,
+    "csv": csv_message,
+    "packed": packed,
+    "frames": frames,
+}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from ingest import decode as module
 from ingest.batch import Code, Received
-from ingest.decode import Decoded, TooLarge, decode, inflate
+from ingest.decode import Decoded, Malformed, TooLarge, decode, inflate
 from ingest.wire import CSV_TYPE, JSON_TYPE, READINGS_MAX
 from tests.ingest.fakes import codes_of
 from tests.ingest.messages import (
@@ -287,6 +288,26 @@ def test_a_bomb_does_not_go_off(encoding: str, pack: Callable[[bytes], bytes]) -
 @pytest.mark.parametrize("body", [b"plain", gzip.compress(b"x" * 100)[:-9], zstandard.compress(b"y" * 100)[:-5]])
 def test_a_broken_body_is_malformed(encoding: str, body: bytes) -> None:
     the_detail(decode(received(body, content_type=f"{JSON_TYPE}; encoding={encoding}")))
+
+
+@pytest.mark.parametrize(("encoding", "pack"), [("gzip", gzip.compress), ("zstd", zstandard.compress)])
+def test_a_packed_table_that_was_cut_off_is_refused_as_a_whole(encoding: str, pack: Callable[[bytes], bytes]) -> None:
+    table = b"".join(b"E%06d,%s,%d\n" % (number, T0.encode(), number * 7919 % 100_003) for number in range(20_000))
+    packed = pack(table) + pack(b"E9,%s,1\n" % T0.encode())
+    assert len(rows_of(decode(received(packed, content_type=f"{CSV_TYPE}; encoding={encoding}")))) == 20_001
+    for left in (len(packed) - 1, len(packed) // 2, len(packed) // 3):
+        assert "ends too early" in the_detail(
+            decode(received(packed[:left], content_type=f"{CSV_TYPE}; encoding={encoding}"))
+        )
+
+
+@pytest.mark.parametrize(("encoding", "pack"), [("gzip", gzip.compress), ("zstd", zstandard.compress)])
+def test_a_body_of_nothing_but_heads_is_refused_at_once(encoding: str, pack: Callable[[bytes], bytes]) -> None:
+    heads = pack(b"") * 200_000
+    began_s = time.process_time()
+    with pytest.raises(Malformed, match="more than 1000 parts"):
+        inflate(heads, encoding, 8 << 20)
+    assert time.process_time() - began_s < 1
 
 
 def test_a_message_larger_than_allowed_is_malformed() -> None:
