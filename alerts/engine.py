@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, suppress
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from datetime import time as clock_time
@@ -36,7 +36,7 @@ class ProjectionSource(Protocol):
 
     def positions(
         self, day: date, now: datetime, enterprises: Sequence[str] | None = None
-    ) -> AsyncIterator[Sequence[Position]]:
+    ) -> AsyncGenerator[Sequence[Position], None]:
         """All positions, a group of enterprises at a time, so that memory does not grow with their number."""
 
     async def revised_since(self, moment: datetime) -> Sequence[str]:
@@ -203,9 +203,10 @@ class AlertEngine:
         run = await self._book.begin(day, why, now)
         evaluated = told = 0
         if not run.finished:
-            async for group in self._source.positions(day, now, enterprises):
-                tally = await self._book.record(run, group, settings, now, tell=tell)
-                evaluated, told = evaluated + tally.evaluated, told + tally.told
+            async with aclosing(self._source.positions(day, now, enterprises)) as groups:
+                async for group in groups:
+                    tally = await self._book.record(run, group, settings, now, tell=tell)
+                    evaluated, told = evaluated + tally.evaluated, told + tally.told
             await self._book.close_years(settings, day, now)
             mails = await self._book.finish(run, settings, now)
             facts = {"day": day.isoformat(), "why": why, "positions": evaluated, "notices": told, "grouped": mails}

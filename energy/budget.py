@@ -254,8 +254,9 @@ def _crossing(found: Outlook, budget: Budget, as_of: date, quantile: float) -> d
         return min(as_of, date(budget.year, 12, 31))
     for number, base in enumerate(found.rest, start=1):
         to_come = base * factor
-        days = [day for day in days_of(date(budget.year, number, 1)) if day >= as_of]
-        if to_come > left and days:
-            return days[0] + timedelta(days=min(int(left / to_come * len(days)), len(days) - 1))
+        if to_come > left:
+            days = [day for day in days_of(date(budget.year, number, 1)) if day >= as_of]
+            if days:
+                return days[0] + timedelta(days=min(int(left / to_come * len(days)), len(days) - 1))
         left -= to_come
     return None

@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Coroutine, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from typing import Any, TypeVar
 
 import asyncpg
 
@@ -26,6 +29,8 @@ from app.store.benchmarks import line_standings, sure_position
 from app.store.verifications import open_differences
 from energy.budget import Position as BudgetStanding
 from energy.interval import SiteCalendar, from_us, to_us
+
+Found = TypeVar("Found")
 
 GROUP = 500
 RECENT = timedelta(days=30)
@@ -115,13 +120,17 @@ class StoredPositions:
 
     async def positions(
         self, day: date, now: datetime, enterprises: Sequence[str] | None = None
-    ) -> AsyncIterator[Sequence[Position]]:
+    ) -> AsyncGenerator[Sequence[Position], None]:
         """Every position of a day, a group of enterprises at a time."""
         named = None if enterprises is None else list(enterprises)
         rows = await self._pool.fetch(ENTERPRISES, named)
-        for first in range(0, len(rows), self._group):
-            regions = {row["id"]: row["region"] for row in rows[first : first + self._group]}
-            yield await self._group_of(regions, day, now)
+        groups = [
+            {row["id"]: row["region"] for row in rows[first : first + self._group]}
+            for first in range(0, len(rows), self._group)
+        ]
+        async with aclosing(ahead(self._group_of(regions, day, now) for regions in groups)) as answers:
+            async for found in answers:
+                yield found
         if rows and day == now.astimezone(self._calendar.zone).date():
             # Lines and verifications are known as they are now; a day of the past is not judged by them.
             regions = {row["id"]: row["region"] for row in rows}
@@ -338,6 +347,25 @@ class StoredPositions:
             return 0.0
         begin, end = max(since, self.outage.start), min(moment, self.outage.end)
         return max(0.0, (end - begin).total_seconds())
+
+
+async def ahead(jobs: Iterable[Coroutine[Any, Any, Found]]) -> AsyncGenerator[Found, None]:
+    """What each job answers, in order; the next one is under way while the caller is busy with an answer.
+
+    The database works on one group while the one before is judged. No job is left behind.
+    """
+    following: asyncio.Task[Found] | None = None
+    try:
+        for job in jobs:
+            current, following = following, asyncio.create_task(job)
+            if current is not None:
+                yield await current
+        if following is not None:
+            yield await following
+    finally:
+        if following is not None:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
 
 
 @dataclass(frozen=True, slots=True)

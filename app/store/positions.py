@@ -8,15 +8,16 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import asyncpg
 import numpy as np
-import numpy.typing as npt
+from sqlalchemy.dialects import postgresql
 
+from app.store.bucket_columns import BASES, FIGURES, Buckets, Float64s, Int64s
 from app.store.numeric_wire import exact_sum
 from app.store.rollups import Connection
 from app.store.tables import budget_position
@@ -26,7 +27,7 @@ from energy.ordinary_year import MONTHS, MOST_YEARS, ordinary_year, usable_years
 from energy.projection import Elapsed
 from energy.same_days import Day, Moment, days_of, elapsed_of, same_day_before
 
-Int64s = npt.NDArray[np.int64]
+History = tuple[tuple[float | None, ...], ...]
 
 REFRESH_LOCK = 0x7463_6503
 CHUNK = 1000
@@ -50,13 +51,15 @@ SELECT DISTINCT ON (enterprise, basis) enterprise, basis, revision, amount, mont
 FROM budget_revision WHERE year = $1 AND state = 'approved' AND ($2::text[] IS NULL OR enterprise = ANY ($2))
 ORDER BY enterprise, basis, revision DESC
 """
-SUMS = """
-SELECT enterprise, (extract(epoch FROM start) * 1000000)::bigint AS start_us,
-       CASE WHEN count(tce_equivalent_net) = count(*) THEN sum(tce_equivalent_net) END AS equivalent,
-       CASE WHEN count(tce_equal_net) = count(*) THEN sum(tce_equal_net) END AS equal,
-       CASE WHEN count(tco2_net) = count(*) THEN sum(tco2_net) END AS co2,
-       sum(measured_us)::bigint AS measured_us, sum(estimated_us)::bigint AS estimated_us
-FROM enterprise_{level} WHERE enterprise = ANY ($1) AND start >= $2 AND start < $3 GROUP BY enterprise, start
+# What was taken so far, to the last digit: months that are over, and the days of the running one.
+SPENT = f"""
+SELECT enterprise, {", ".join(f"sum({one}) AS {one}" for one in BASES)},
+    {", ".join(f"count({one}) = count(*) AS {one}_whole" for one in BASES)}
+FROM (
+    SELECT enterprise, start, {FIGURES}
+    FROM enterprise_{{level}} WHERE enterprise = ANY ($1) AND start >= $2 AND start < $3
+    GROUP BY enterprise, start HAVING sum(measured_us + estimated_us) > 0
+) AS bucket GROUP BY enterprise
 """
 METERS = """
 SELECT enterprise, (extract(epoch FROM coalesce(first_at, created_at)) * 1000000)::bigint AS from_us,
@@ -68,18 +71,6 @@ EXCLUSIONS = """
 SELECT enterprise, basis, month, sum(amount) AS amount FROM budget_exclusion
 WHERE enterprise = ANY ($1) AND withdrawn_at IS NULL AND month >= $2 AND month < $3 GROUP BY enterprise, basis, month
 """
-
-
-@dataclass(frozen=True, slots=True)
-class _Sum:
-    """A bucket of one enterprise: net figures by basis, None where a factor is missing, and the time they stand for."""
-
-    figures: Mapping[BudgetBasis, Decimal | None]
-    measured_us: int
-    known_us: int
-
-
-Sums = Mapping[str, Mapping[date, _Sum]]
 
 
 async def evaluate(
@@ -125,29 +116,25 @@ async def own_months(
     return ordinary_year(years, (), ()).months if years else None
 
 
-@dataclass(frozen=True, slots=True)
 class _Clock:
-    """The moment that is looked from: within the year, its start or its end."""
+    """The moment that is looked from: within the year, its start or its end.
 
-    calendar: SiteCalendar
-    year: int
-    as_of_us: int
+    `end`: the first local day of which nothing is over. `begun`: the months of the year of which something is over;
+    `closed`: those that are over.
+    """
 
-    def __post_init__(self) -> None:
-        begin, end = (self.calendar.date_start_us(date(year, 1, 1)) for year in (self.year, self.year + 1))
-        object.__setattr__(self, "as_of_us", max(min(self.as_of_us, end), begin))
-
-    @property
-    def moment(self) -> Moment:
+    def __init__(self, calendar: SiteCalendar, year: int, as_of_us: int) -> None:
+        self.calendar = calendar
+        self.year = year
+        begin, end = (calendar.date_start_us(date(one, 1, 1)) for one in (year, year + 1))
+        self.as_of_us = max(min(as_of_us, end), begin)
         day = self.calendar.local_date(self.as_of_us)
-        start, end = (self.calendar.date_start_us(one) for one in (day, day + ONE_DAY))
-        return Moment(day, (self.as_of_us - start) / (end - start))
-
-    @property
-    def end(self) -> date:
-        """The first local day of which nothing is over."""
-        moment = self.moment
-        return moment.day + ONE_DAY if moment.share > 0 else moment.day
+        start, following = (self.calendar.date_start_us(one) for one in (day, day + ONE_DAY))
+        self.moment = Moment(day, (self.as_of_us - start) / (following - start))
+        self.end = day + ONE_DAY if self.moment.share > 0 else day
+        months = (date(self.year, number, 1) for number in range(1, MONTHS + 1))
+        self.begun = tuple(month for month in months if month < self.end)
+        self.closed = frozenset(month for month in self.begun if days_of(month)[-1] < day)
 
 
 def _chunks(names: Sequence[str], size: int) -> Iterable[Sequence[str]]:
@@ -164,56 +151,63 @@ def _budget(row: asyncpg.Record, year: int) -> Budget:
 
 async def _read(connection: Connection, clock: _Clock, names: Sequence[str]) -> _Ledger:
     """Months of four years; days of the running month and the last 30 of all, of the year where a month has gaps."""
-    calendar, end, new_year = clock.calendar, clock.end, date(clock.year, 1, 1)
-    first = date(clock.year - MOST_YEARS, 1, 1)
-    months = await _sums(connection, calendar, "month", names, first, end)
+    first, end, new_year = date(clock.year - MOST_YEARS, 1, 1), clock.end, date(clock.year, 1, 1)
+    day_us = clock.calendar.date_start_us
+    everybody = np.arange(len(names))
     owed = _owed(await connection.fetch(METERS, list(names)), clock, names, first)
+    months = Buckets.empty(len(names), [day_us(month) for month in owed.column])
+    await months.read(connection, "month", names, everybody, day_us(first), day_us(end))
     rows = await connection.fetch(EXCLUSIONS, list(names), first, end)
     excluded = {(row["enterprise"], row["basis"], row["month"]): row["amount"] for row in rows}
-    ledger = _Ledger(clock.year, clock.moment, end, months, {}, excluded, owed)
-    gaps = {name for name in names if any(not ledger.whole(name, month) for month in ledger.closed)}
-    running = max((end - ONE_DAY).replace(day=1), new_year)
-    days: dict[str, dict[date, _Sum]] = {}
-    for part, since in ((sorted(set(names) - gaps), running), (sorted(gaps), new_year)):
-        recent = min(since, end - RECENT)
-        before = same_day_before(since) - AROUND, min(same_day_before(end) + AROUND, recent)
-        for low, high in ((recent, end), before):
-            if part and low < high:
-                for name, found in (await _sums(connection, calendar, "day", part, low, high)).items():
-                    days.setdefault(name, {}).update(found)
-    ledger.days = days
-    return ledger
+    closed = clock.closed
+    running = (end - ONE_DAY).replace(day=1) if end > new_year else new_year
+    opened = running if running not in closed else end
+    covers = _covers(months, owed)
+    whole = covers[:, [owed.column[month] for month in closed]] >= WHOLE
+    gaps = ~whole.all(axis=1)
+    oldest = min(same_day_before(new_year if gaps.any() else running) - AROUND, end - RECENT)
+    axis = [oldest + timedelta(days=i) for i in range((end - oldest).days)]
+    days = Buckets.empty(len(names), [day_us(day) for day in axis])
+    for part, since in ((everybody[~gaps], running), (everybody[gaps], new_year)):
+        for low, high in _days_wanted(since, end):
+            if len(part) and low < high:
+                named = [names[i] for i in part.tolist()]
+                await days.read(connection, "day", named, part, day_us(low), day_us(high))
+    over = await _spent(connection, "month", names, day_us(new_year), day_us(opened))
+    under_way = await _spent(connection, "day", names, day_us(opened), day_us(end))
+    return _Ledger(clock, names, owed, _Read(months, covers, days, axis, over, under_way, excluded))
 
 
-async def _sums(
-    connection: Connection, calendar: SiteCalendar, level: str, names: Sequence[str], first: date, end: date
-) -> dict[str, dict[date, _Sum]]:
-    """The net figures of the buckets that start on the local days [first, end)."""
-    bounds = [from_us(calendar.date_start_us(day)) for day in (first, end)]
-    local: dict[int, date] = {}
-    found: dict[str, dict[date, _Sum]] = {name: {} for name in names}
-    for name, start_us, equivalent, equal, co2, measured_us, estimated_us in await connection.fetch(
-        SUMS.format(level=level), list(names), *bounds
-    ):
-        day = local.get(start_us) or local.setdefault(start_us, calendar.local_date(start_us))
-        figures = {BudgetBasis.EQUIVALENT: equivalent, BudgetBasis.EQUAL: equal, BudgetBasis.CO2: co2}
-        found[name][day] = _Sum(figures, measured_us, measured_us + estimated_us)
-    return found
+def _days_wanted(since: date, end: date) -> Iterable[tuple[date, date]]:
+    """The days [low, high) to be read for what is looked at day by day from `since` on: these, and those of the year
+    before that they are compared with."""
+    recent = min(since, end - RECENT)
+    compared = [same_day_before(since + timedelta(days=i)) for i in range((_month_after(end - ONE_DAY) - since).days)]
+    yield recent, end
+    yield min(compared, default=recent), min(max(compared, default=recent) + ONE_DAY, recent)
+
+
+def _month_after(day: date) -> date:
+    return (day.replace(day=1) + timedelta(days=32)).replace(day=1)
+
+
+async def _spent(
+    connection: Connection, level: str, names: Sequence[str], first_us: int, end_us: int
+) -> dict[str, asyncpg.Record]:
+    """What each took in the buckets that begin in [first, end), on every basis, and whether every bucket has it."""
+    if first_us >= end_us:
+        return {}
+    bounds = from_us(first_us), from_us(end_us)
+    rows = await connection.fetch(SPENT.format(level=level), list(names), *bounds)
+    return {row["enterprise"]: row for row in rows}
 
 
 @dataclass(frozen=True, slots=True)
 class _Owed:
     """Microseconds that readings were owed for: of each enterprise (row), in each month and, last, the last 30 days."""
 
-    row: Mapping[str, int]
     column: Mapping[date, int]
     us: Int64s
-
-    def month(self, name: str, month: date) -> int:
-        return int(self.us[self.row[name], self.column[month]])
-
-    def recent(self, name: str) -> int:
-        return int(self.us[self.row[name], -1])
 
 
 def _owed(rows: Sequence[asyncpg.Record], clock: _Clock, names: Sequence[str], first: date) -> _Owed:
@@ -234,138 +228,174 @@ def _owed(rows: Sequence[asyncpg.Record], clock: _Clock, names: Sequence[str], f
         since[since <= earliest[place] + FIRST_METERS_US] = edges[0]
         overlap = np.minimum(ends, until[:, None]) - np.maximum(begins, since[:, None])
         np.add.at(us, place, np.maximum(overlap, 0))
-    return _Owed(row, {month: i for i, month in enumerate(months)}, us)
+    return _Owed({month: i for i, month in enumerate(months)}, us)
+
+
+def _covers(months: Buckets, owed: _Owed) -> Float64s:
+    """float64[n, months]: the share of each month that is known, 0 to 1; the same on every basis."""
+    due = owed.us[:, : len(owed.column)]
+    return np.where(due > 0, np.minimum(months.known_us / np.maximum(due, 1), 1.0), 0.0)
 
 
 # What was read, as the pure part takes it -----------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class _Ledger:
-    """What was read for a chunk of enterprises."""
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What was read for a chunk of enterprises, a row each.
 
-    year: int
-    as_of: Moment
-    end: date
-    months: Sums
-    days: Sums
+    `axis`: the days of `days`. `over` and `under_way`: what was taken in the months of the year that are over, and in
+    the days of the running one. `excluded`: by enterprise, basis and month.
+    """
+
+    months: Buckets
+    covers: Float64s
+    days: Buckets
+    axis: Sequence[date]
+    over: Mapping[str, asyncpg.Record]
+    under_way: Mapping[str, asyncpg.Record]
     excluded: Mapping[tuple[str, str, date], Decimal]
-    owed: _Owed
-    begun: tuple[date, ...] = ()
-    """The months of the year of which something is over."""
-    closed: frozenset[date] = frozenset()
-    """Those that are over."""
-    covers: dict[tuple[str, date], float] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        months = (date(self.year, number, 1) for number in range(1, MONTHS + 1))
-        self.begun = tuple(month for month in months if month < self.end)
-        self.closed = frozenset(month for month in self.begun if days_of(month)[-1] < self.as_of.day)
 
-    def whole(self, name: str, month: date) -> bool:
-        return self._cover(name, month) >= WHOLE
+class _Ledger:
+    """The standings of a chunk of enterprises: whatever is alike for all is found for all at once."""
 
-    def _cover(self, name: str, month: date) -> float:
-        """The share of a month that is known; the same on every basis, so it is found once."""
-        key = name, month
-        if key not in self.covers:
-            found, owed_us = self.months[name].get(month), self.owed.month(name, month)
-            known = 0.0 if found is None or owed_us <= 0 else min(found.known_us / owed_us, 1.0)
-            self.covers[key] = known
-        return self.covers[key]
+    def __init__(self, clock: _Clock, names: Sequence[str], owed: _Owed, read: _Read) -> None:
+        self._clock = clock
+        self._row = {name: i for i, name in enumerate(names)}
+        self._owed = owed
+        self._read = read
+        self._column = {day: i for i, day in enumerate(read.axis)}
+        months = [owed.column[month] for month in clock.begun]
+        self._whole = (read.covers[:, months] >= WHOLE).tolist()
+        self._there = read.months.there[:, months].tolist()
+        self._heard = (read.months.known_us[:, months] > 0).tolist()
+        self._figures = {basis: table[:, months].tolist() for basis, table in read.months.figures.items()}
+        self._complete = _shares(read.months.measured_us[:, months].sum(1), owed.us[:, months].sum(1))
+        recent = np.array([clock.end - RECENT <= day < clock.end for day in read.axis], np.bool_)
+        self._recent = _shares(read.days.measured_us[:, recent].sum(1), owed.us[:, -1])
+        self._history = {basis: self._histories(basis) for basis in BASES}
 
     def standing(self, name: str, basis: BudgetBasis) -> Standing:
         """What one budget is held against."""
-        months, spent, notes = [], [], set()
-        excluded = ZERO
-        closed = self.closed
-        for month in self.begun:
-            exact = self._spent(name, basis, month, whole=month in closed)
-            taken_off = self.excluded.get((name, str(basis), month), ZERO) if month in closed else ZERO
-            if exact is None and self.months[name].get(month) is not None:
-                notes.add("no-factor")
-            if exact is not None:
-                spent.append(exact - taken_off)
+        row, closed = self._row[name], self._clock.closed
+        months, excluded, notes = [], ZERO, set()
+        for place, month in enumerate(self._clock.begun):
+            taken_off = self._taken_off(name, basis, month) if month in closed else ZERO
+            if self._known(name, basis, place):
                 excluded += taken_off
-            months.append(self._elapsed(name, basis, month, closed, taken_off))
+            elif self._there[row][place]:
+                notes.add("no-factor")
+            months.append(self._elapsed(row, basis, place, float(taken_off)))
+        spent = self._spent(name, basis)
         return Standing(
-            as_of=self.as_of,
-            history=self.history(name, basis),
+            as_of=self._clock.moment,
+            history=self._history[basis][row],
             months=tuple(months),
-            spent=exact_sum(spent) if spent else None,
+            spent=None if spent is None else exact_sum((spent, -excluded)),
             excluded=excluded,
-            completeness=self._share(
-                [one for month, one in self.months[name].items() if month.year == self.year],
-                sum(self.owed.month(name, month) for month in self.begun),
-            ),
-            recent_cover=self._share(
-                [one for day, one in self.days.get(name, {}).items() if self.end - RECENT <= day < self.end],
-                self.owed.recent(name),
-            ),
+            completeness=self._complete[row],
+            recent_cover=self._recent[row],
             notes=tuple(sorted(notes)),
         )
 
-    def _share(self, sums: Iterable[_Sum], owed_us: int) -> float:
-        return min(sum(one.measured_us for one in sums) / owed_us, 1.0) if owed_us > 0 else 0.0
+    def history(self, name: str, basis: BudgetBasis) -> History:
+        """Earlier years, newest first, up to the oldest of which anything is known."""
+        return self._history[basis][self._row[name]]
 
-    def _spent(self, name: str, basis: BudgetBasis, month: date, *, whole: bool) -> Decimal | None:
-        """The exact net figure of a month up to `as_of`; None when nothing is known or a factor is missing."""
-        if whole:
-            found = self.months[name].get(month)
-            return None if found is None or found.known_us == 0 else found.figures[basis]
-        parts = [one.figures[basis] for day, one in self._days_in(name, month) if one.known_us > 0]
+    def _taken_off(self, name: str, basis: BudgetBasis, month: date) -> Decimal:
+        return self._read.excluded.get((name, str(basis), month), ZERO) if self._read.excluded else ZERO
+
+    def _known(self, name: str, basis: BudgetBasis, place: int) -> bool:
+        """Whether something was measured in a month of the year up to `as_of`, and no factor is missing."""
+        row = self._row[name]
+        if self._clock.begun[place] in self._clock.closed:
+            return bool(self._heard[row][place]) and not math.isnan(self._figures[basis][row][place])
+        found = self._read.under_way.get(name)
+        return found is not None and bool(found[f"{basis}_whole"])
+
+    def _spent(self, name: str, basis: BudgetBasis) -> Decimal | None:
+        """The exact net figure of the year up to `as_of`; None when nothing is known."""
+        over, under_way = self._read.over.get(name), self._read.under_way.get(name)
+        parts = [
+            None if over is None else over[basis],
+            under_way[basis] if under_way is not None and under_way[f"{basis}_whole"] else None,
+        ]
         known = [part for part in parts if part is not None]
-        return exact_sum(known) if known and len(known) == len(parts) else None
+        return exact_sum(known) if known else None
 
-    def _days_in(self, name: str, month: date) -> list[tuple[date, _Sum]]:
-        found = self.days.get(name, {})
-        return [(day, found[day]) for day in days_of(month) if day < self.end and day in found]
-
-    def _elapsed(
-        self, name: str, basis: BudgetBasis, month: date, closed: frozenset[date], taken_off: Decimal
-    ) -> Elapsed:
+    def _elapsed(self, row: int, basis: BudgetBasis, place: int, taken_off: float) -> Elapsed:
         """The month for the projection: whole as it is, otherwise by the days that were measured."""
-        if month in closed and self.whole(name, month):
-            found = self.months[name][month].figures[basis]
-            return Elapsed(0.0, 0.0, 1.0) if found is None else Elapsed(max(float(found - taken_off), 0.0))
-        owed_us = self.owed.month(name, month) / sum(self.as_of.over(day) for day in days_of(month))
-        days = {
-            day: Day(float(figure), min(one.known_us / owed_us, 1.0) if owed_us > 0 else 0.0)
-            for day, one in self._days_in(name, month)
-            if (figure := one.figures[basis]) is not None
+        month = self._clock.begun[place]
+        if month in self._clock.closed and self._whole[row][place]:
+            found = self._figures[basis][row][place]
+            return Elapsed(0.0, 0.0, 1.0) if math.isnan(found) else Elapsed(max(found - taken_off, 0.0))
+        moment, days = self._clock.moment, days_of(month)
+        owed_us = int(self._owed.us[row, self._owed.column[month]]) / sum(moment.over(day) for day in days)
+        measured = {
+            day: Day(figure, min(known_us / owed_us, 1.0) if owed_us > 0 else 0.0)
+            for day, figure, known_us in self._days(row, basis, [day for day in days if day < self._clock.end])
         }
-        found_ = elapsed_of(month, days, self._before(name, basis), self.as_of)
-        return Elapsed(max(found_.spent - float(taken_off), 0.0), found_.present, found_.elapsed)
-
-    def _before(self, name: str, basis: BudgetBasis) -> Mapping[date, Day]:
-        """The days of the year before that were read."""
-        return {
-            day: Day(float(figure), 1.0)
-            for day, one in self.days.get(name, {}).items()
-            if day.year < self.year and (figure := one.figures[basis]) is not None and one.known_us > 0
+        compared = sorted({same_day_before(day) for day in days})
+        before = {
+            day: Day(figure)
+            for day, figure, known_us in self._days(row, basis, compared)
+            if day.year < self._clock.year and known_us > 0
         }
+        seen = elapsed_of(month, measured, before, moment)
+        return Elapsed(max(seen.spent - taken_off, 0.0), seen.present, seen.elapsed)
 
-    def history(self, name: str, basis: BudgetBasis) -> tuple[tuple[float | None, ...], ...]:
-        """Earlier years, newest first, up to the oldest of which anything is known; a month with gaps is scaled up."""
-        found: dict[tuple[int, int], float] = {}
-        for month, one in self.months[name].items():
-            figure = one.figures[basis]
-            if month.year == self.year or figure is None:
-                continue
-            cover = self._cover(name, month)
-            if cover >= USABLE:
-                taken_off = self.excluded.get((name, str(basis), month), ZERO) if self.excluded else ZERO
-                found[month.year, month.month] = max(float(figure) / cover - float(taken_off), 0.0)
-        oldest = min((year for year, _ in found), default=self.year)
-        numbers = range(1, MONTHS + 1)
-        return tuple(tuple(found.get((year, i)) for i in numbers) for year in range(self.year - 1, oldest - 1, -1))
+    def _days(self, row: int, basis: BudgetBasis, days: Sequence[date]) -> Iterable[tuple[date, float, int]]:
+        """Those of the days, in ascending order, of which a figure was read, with what it stands for."""
+        there = [day for day in days if day in self._column]
+        if not there:
+            return ()
+        columns = slice(self._column[there[0]], self._column[there[-1]] + 1)
+        figures = self._read.days.figures[basis][row, columns].tolist()
+        known_us = self._read.days.known_us[row, columns].tolist()
+        first = columns.start
+        found = ((day, self._column[day] - first) for day in there)
+        return ((day, figures[i], known_us[i]) for day, i in found if not math.isnan(figures[i]))
+
+    def _histories(self, basis: BudgetBasis) -> list[History]:
+        """Of every enterprise its earlier years; a month with gaps is scaled up."""
+        earlier = [column for month, column in self._owed.column.items() if month.year < self._clock.year]
+        covers, figures = self._read.covers[:, earlier], self._read.months.figures[basis][:, earlier]
+        off = np.zeros_like(figures)
+        for (name, of, month), amount in self._read.excluded.items():
+            if of == basis and month.year < self._clock.year and name in self._row:
+                off[self._row[name], self._owed.column[month]] = float(amount)
+        usable = (covers >= USABLE) & ~np.isnan(figures)
+        months = np.where(usable, np.maximum(figures / np.maximum(covers, USABLE) - off, 0.0), np.nan)
+        return [_known_years(years) for years in months.reshape(len(months), -1, MONTHS).tolist()]
+
+
+def _known_years(years: Sequence[Sequence[float]]) -> History:
+    """Oldest first and NaN in, newest first and None out. Years before the first of which anything is known are left
+    out."""
+    found: list[tuple[float | None, ...]] = []
+    for year in years:
+        months = tuple(None if math.isnan(one) else one for one in year)
+        if found or any(one is not None for one in months):
+            found.append(months)
+    return tuple(reversed(found))
+
+
+def _shares(measured_us: Int64s, owed_us: Int64s) -> list[float]:
+    found: list[float] = np.where(owed_us > 0, np.minimum(measured_us / np.maximum(owed_us, 1), 1.0), 0.0).tolist()
+    return found
 
 
 # Keeping --------------------------------------------------------------------------------------------------------------
 
 COLUMNS = [column.name for column in budget_position.c]
+DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
+SENT = ["text" if column.name == "notes" else column.type.compile(DIALECT) for column in budget_position.c]
+"""The type of each column as it travels; notes as words in one text, because an array of arrays would be unnested."""
 KEEP = f"""
-INSERT INTO budget_position ({", ".join(COLUMNS)}) VALUES ({", ".join(f"${i}" for i in range(1, len(COLUMNS) + 1))})
+INSERT INTO budget_position ({", ".join(COLUMNS)})
+SELECT {", ".join("string_to_array(notes, ' ')" if name == "notes" else name for name in COLUMNS)}
+FROM unnest({", ".join(f"${i}::{kind}[]" for i, kind in enumerate(SENT, 1))}) AS new ({", ".join(COLUMNS)})
 ON CONFLICT (enterprise, year, basis) DO UPDATE
 SET ({", ".join(COLUMNS[3:])}) = ({", ".join(f"excluded.{name}" for name in COLUMNS[3:])})
 """
@@ -416,7 +446,8 @@ async def keep(connection: Connection, positions: Sequence[Position], evaluated_
     Enterprises are locked in order of their id: two evaluations at once never wait for each other in a circle.
     """
     ordered = sorted(positions, key=lambda one: (one.budget.enterprise, one.budget.year, one.budget.basis))
-    await connection.executemany(KEEP, [_kept(one, evaluated_at) for one in ordered])
+    if ordered:
+        await connection.execute(KEEP, *map(list, zip(*(_kept(one, evaluated_at) for one in ordered), strict=True)))
     for year in sorted({one.budget.year for one in ordered}):
         named = sorted({one.budget.enterprise for one in ordered if one.budget.year == year})
         await connection.execute(STAND, named, year)
@@ -446,5 +477,5 @@ def _kept(one: Position, evaluated_at: datetime) -> tuple[Any, ...]:
         one.completeness,
         one.recent_cover,
         one.months,
-        list(one.notes),
+        " ".join(one.notes),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import date, datetime, time, timedelta
@@ -39,7 +39,7 @@ class MadeUp:
 
     async def positions(
         self, day: date, now: datetime, enterprises: Sequence[str] | None = None
-    ) -> AsyncIterator[Sequence[Position]]:
+    ) -> AsyncGenerator[Sequence[Position], None]:
         named = [one for one in self.enterprises if enterprises is None or one in enterprises]
         for first in range(0, len(named), self.group):
             part = named[first : first + self.group]
