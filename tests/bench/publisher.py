@@ -6,6 +6,7 @@ line, sends, and prints what it saw as a line of JSON. Times are of the machine'
 
 from __future__ import annotations
 
+import gc
 import re
 import secrets
 import select
@@ -28,7 +29,8 @@ CONNECT, CONNACK, PUBLISH_QOS_1, PUBACK, SUBSCRIBE, SUBACK, PUBLISH = 0x10, 0x20
 PUBACK_BYTES = 4
 PACKET_IDS = 65_535
 QUIET_S = 30.0
-RECEIPT = re.compile(rb'energy/v1/([^/]+)/ack\{"seq":(\d+)')
+BEFORE_S = 0.2
+RECEIPT = re.compile(rb'energy/v1/([^/]+)/ack\{"seq":(\d+),')
 
 
 class Job(msgspec.Struct):
@@ -77,24 +79,6 @@ def text(words: str) -> bytes:
 
 def publish(topic: str, packet_id: int, payload: bytes) -> bytes:
     return frame(PUBLISH_QOS_1, text(topic) + struct.pack("!H", packet_id) + payload)
-
-
-def unframed(buffer: bytearray) -> Iterator[tuple[int, bytes]]:
-    """Takes whole packets off the front of the buffer; what is cut short stays."""
-    while len(buffer) >= 2:
-        length, shift, at = 0, 0, 1
-        while True:
-            if at >= len(buffer):
-                return
-            length |= (buffer[at] & 0x7F) << shift
-            at, shift = at + 1, shift + 7
-            if not buffer[at - 1] & 0x80:
-                break
-        if len(buffer) < at + length:
-            return
-        packet = buffer[0], bytes(buffer[at : at + length])
-        del buffer[: at + length]
-        yield packet
 
 
 def connected(url: str, client_id: str, username: str, password: str) -> socket.socket:
@@ -197,66 +181,104 @@ def pour(streams: list[Stream], window: int) -> None:
                 del waiting[number]
 
 
-def drip(job: Job, streams: list[Stream], per_second: float) -> list[float]:
-    """One message after the other in equal steps; answers the milliseconds from each to its acknowledgement."""
-    sent_s: dict[tuple[str, int], float] = {}
-    unanswered: dict[int, deque[tuple[str, int]]] = {stream.wire.fileno(): deque() for stream in streams}
-    buffers = {stream.wire.fileno(): bytearray() for stream in streams}
-    delays_ms: list[float] = []
-    if not job.each_by_itself:
-        streams[0].wire.sendall(frame(SUBSCRIBE, struct.pack("!H", 1) + text("energy/v1/+/ack") + b"\x00"))
-    schedule = _schedule(job, streams)
-    total = sum(len(stream.packets) for stream in streams)
-    began_s = time.monotonic() + 0.2
-    while len(delays_ms) < total:
-        now_s = time.monotonic()
-        due_s = began_s + len(sent_s) / per_second if len(sent_s) < total else now_s + QUIET_S
-        if due_s <= now_s:
-            stream, key, packet = next(schedule)
-            sent_s[key] = now_s
-            unanswered[stream.wire.fileno()].append(key)
-            stream.wire.sendall(packet)
-            continue
-        ready, _, _ = select.select([stream.wire for stream in streams], [], [], due_s - now_s)
-        heard_s = time.monotonic()
-        for wire in ready:
-            buffers[wire.fileno()] += wire.recv(65_536)
-            for kind, body in unframed(buffers[wire.fileno()]):
-                key_heard = _acknowledged(kind, body, job, unanswered[wire.fileno()])
-                if key_heard is not None:
-                    delays_ms.append((heard_s - sent_s[key_heard]) * 1000)
-        if not ready and len(sent_s) == total:
-            raise TimeoutError(f"{total - len(delays_ms)} acknowledgements did not come")
-    return delays_ms
+class Drip:
+    """Messages in equal steps of time, and how long each takes to be acknowledged as committed.
+
+    All that can be known before the first message is made before it: the machine is shared with what is measured.
+    """
+
+    def __init__(self, job: Job, streams: list[Stream]) -> None:
+        self._by_receipt = not job.each_by_itself
+        self._schedule = list(_schedule(job, streams))
+        self._numbers = {key: number for number, (_, _, key) in enumerate(self._schedule)}
+        self._streams = {stream.wire.fileno(): stream for stream in streams}
+        self._unanswered: dict[int, deque[int]] = {number: deque() for number in self._streams}
+        self._begun = dict.fromkeys(self._streams, b"")
+        self._sent_s = [0.0] * len(self._schedule)
+        self._sent = self._heard = 0
+        self.delays_ms = [0.0] * len(self._schedule)
+
+    def run(self, per_second: float) -> None:
+        poll = select.epoll()
+        for number in self._streams:
+            poll.register(number, select.EPOLLIN)
+        total, began_s = len(self._schedule), time.monotonic() + BEFORE_S
+        while self._heard < total:
+            now_s = time.monotonic()
+            due_s = began_s + self._sent / per_second if self._sent < total else now_s + QUIET_S
+            if due_s <= now_s:
+                self._send(now_s)
+                continue
+            ready = poll.poll(due_s - now_s)
+            heard_s = time.monotonic()
+            for number, _ in ready:
+                self._hear(number, heard_s)
+            if not ready and self._sent == total:
+                raise TimeoutError(f"{total - self._heard} acknowledgements did not come")
+
+    def _send(self, now_s: float) -> None:
+        wire, packet, _ = self._schedule[self._sent]
+        self._sent_s[self._sent] = now_s
+        self._unanswered[wire.fileno()].append(self._sent)
+        self._sent += 1
+        wire.sendall(packet)
+
+    def _hear(self, stream: int, heard_s: float) -> None:
+        answer = self._streams[stream].wire.recv(65_536)
+        if not answer:
+            raise ConnectionError("the connection was closed")
+        buffer = self._begun[stream] + answer
+        if self._by_receipt:
+            end = 0
+            for found in RECEIPT.finditer(buffer):
+                end = found.end()
+                self._acknowledged(self._numbers[found[1], found[2]], heard_s)
+            self._begun[stream] = buffer[end:] if end else buffer
+        else:
+            whole = len(buffer) // PUBACK_BYTES
+            for _ in range(whole):
+                self._acknowledged(self._unanswered[stream].popleft(), heard_s)
+            self._begun[stream] = buffer[whole * PUBACK_BYTES :]
+
+    def _acknowledged(self, number: int, heard_s: float) -> None:
+        self._heard += 1
+        self.delays_ms[number] = (heard_s - self._sent_s[number]) * 1000
 
 
-def _schedule(job: Job, streams: list[Stream]) -> Iterator[tuple[Stream, tuple[str, int], bytes]]:
-    """Packets in order of time, each with its gateway and number."""
+def _schedule(job: Job, streams: list[Stream]) -> Iterator[tuple[socket.socket, bytes, tuple[bytes, bytes]]]:
+    """In order of time: where each packet goes, the packet, and its gateway and number as they stand in a receipt."""
     rests = [iter(stream.packets) for stream in streams]
     for gateway, seq, _ in messages(job.first_us, job.readings, job.size, job.first_seqs, job.gateways, job.step_us):
         place = gateway if job.each_by_itself else 0
-        yield streams[place], (gateway_id(gateway), seq), next(rests[place])
+        yield streams[place].wire, next(rests[place]), (gateway_id(gateway).encode(), b"%d" % seq)
 
 
-def _acknowledged(kind: int, body: bytes, job: Job, unanswered: deque[tuple[str, int]]) -> tuple[str, int] | None:
-    """Which message a packet acknowledges as committed."""
-    if job.each_by_itself:
-        return unanswered.popleft() if kind == PUBACK else None
-    found = RECEIPT.search(body) if kind & 0xF0 == PUBLISH else None
-    return (found[1].decode(), int(found[2])) if found else None
+def drip(job: Job, streams: list[Stream]) -> Drip:
+    """Ready to run. Through a broker the receipts are subscribed to."""
+    if not job.each_by_itself:
+        streams[0].wire.setblocking(True)
+        streams[0].wire.sendall(frame(SUBSCRIBE, struct.pack("!H", 1) + text("energy/v1/+/ack") + b"\x00"))
+        answer = streams[0].wire.recv(5)
+        if answer != bytes([SUBACK, 3, 0, 1, 0]):
+            raise ConnectionError(f"{answer.hex()} is the answer to the subscription")
+    return Drip(job, streams)
 
 
 def main() -> None:
     job = msgspec.json.decode(sys.stdin.readline(), type=Job)
     with ExitStack() as opened:
         streams = streams_of(job, opened)
+        steady = None if job.per_second is None else drip(job, streams)
+        gc.collect()
+        gc.disable()  # what is left to do makes no cycles, and a pause here would be counted as theirs
         print("ready", flush=True)
         sys.stdin.readline()
         seen = Seen(time.monotonic())
-        if job.per_second is None:
+        if steady is None or job.per_second is None:
             pour(streams, job.window)
         else:
-            seen.delays_ms = drip(job, streams, job.per_second)
+            steady.run(job.per_second)
+            seen.delays_ms = steady.delays_ms
         print(msgspec.json.encode(seen).decode(), flush=True)
         for stream in streams:
             stream.wire.setblocking(True)

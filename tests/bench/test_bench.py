@@ -18,7 +18,7 @@ from tests.bench import caller
 from tests.bench.city import GATEWAYS, City, messages, secret
 from tests.bench.figures import BENCHES, ON_REQUEST, as_json, p99, table
 from tests.bench.peers import HERE, rate_between, write_flow
-from tests.bench.publisher import frame, publish, unframed
+from tests.bench.publisher import PUBACK, Drip, Job, Stream, frame, text
 
 
 def test_the_benchmarks_list_their_keys() -> None:
@@ -41,14 +41,42 @@ def test_p99_is_the_nearest_rank(count: int, expected: int) -> None:
     assert p99(range(count, 0, -1)) == expected
 
 
-@pytest.mark.parametrize("length", [0, 127, 128, 20_000])
-def test_a_packet_cut_anywhere_is_taken_when_it_is_whole(length: int) -> None:
-    packet = frame(0x30, bytes(length))
-    buffer = bytearray(packet[:-1])
-    assert [*unframed(buffer)] == []
-    buffer += packet[-1:] + publish("a", 7, b"x")
-    assert [*unframed(buffer)] == [(0x30, bytes(length)), (0x32, b"\x00\x01a\x00\x07x")]
-    assert not buffer
+def test_a_receipt_is_that_of_its_own_message_also_in_pieces_and_out_of_order() -> None:
+    """Numbers 9 and 10, of which the second is acknowledged first; cut anywhere, 1 is not taken for 10."""
+    receipts = [frame(0x30, text("energy/v1/gw-000/ack") + b'{"seq":%d,"stored":1}' % seq) for seq in (10, 9)]
+    answers = frame(PUBACK, b"\0\1") + receipts[0] + frame(PUBACK, b"\0\2") + receipts[1]
+    first_ms, second_ms = steady(answers, first_seq=9, each_by_itself=False)
+    assert first_ms > second_ms > 0, "the first was sent earlier and acknowledged later"
+
+
+def test_pubacks_acknowledge_in_the_order_of_the_messages() -> None:
+    answers = frame(PUBACK, b"\0\1") + frame(PUBACK, b"\0\2")
+    assert all(delay_ms > 0 for delay_ms in steady(answers, first_seq=1, each_by_itself=True))
+
+
+def steady(answers: bytes, *, first_seq: int, each_by_itself: bool) -> list[float]:
+    """The delays of two messages to a server that answers when it has both, byte by byte."""
+    ours, theirs = socket.socketpair()
+    job = Job("", 60_000_000, 2, 1, [first_seq] * GATEWAYS, 1, each_by_itself=each_by_itself)
+    stream = Stream(ours)
+    for _, _, payload in messages(job.first_us, job.readings, job.size, job.first_seqs, job.gateways):
+        stream.add("energy/v1/gw-000/data", payload)
+    stream.seal()
+
+    def serve() -> None:
+        seen = b""
+        while seen.count(b'"seq":') < 2:
+            seen += theirs.recv(65_536)
+        for place in range(len(answers)):
+            theirs.sendall(answers[place : place + 1])
+
+    with ours, theirs:
+        server = threading.Thread(target=serve, daemon=True)
+        server.start()
+        drip = Drip(job, [stream])
+        drip.run(per_second=1000.0)
+        server.join(10)
+    return drip.delays_ms
 
 
 def test_the_peers_flow_has_its_own_topic_and_table_and_knows_the_meters(tmp_path: Path) -> None:
