@@ -29,6 +29,7 @@ from ingest.listening import ListenAt
 from ingest.metrics import IngestMetrics
 from ingest.packet import (
     NONE,
+    PACKET_MOST,
     PINGRESP,
     V5,
     V311,
@@ -59,12 +60,15 @@ from ingest.pipeline import Outcome, Pipeline
 from ingest.registry import GatewayEntry, Registry
 from ingest.resend import GatewayAway
 from ingest.status import Said, StatusDesk, StatusSink, state_of
-from ingest.wire import JSON_TYPE, Channel, Receipts, answer_topic, content_type_of, is_level, topic_of
+from ingest.wire import JSON_TYPE, Channel, Receipt, Receipts, answer_topic, content_type_of, is_level, topic_of
 
 log = logging.getLogger(__name__)
 
-GREETING_MAX_BYTES = 256 * 1024
-"""A CONNECT with the longest of every field stays below it."""
+GREETING_MAX_BYTES = 80 * 1024
+"""A CONNECT with the longest will stays below it."""
+STRANGERS_MAX = 2000
+"""Connections that are not logged in. When more come, or no place is left, the oldest of them goes: to log in takes a
+moment, so it is not a gateway's."""
 CONNECT_WITHIN_S = 10.0
 PACKET_WITHIN_S = 60.0
 """From the first byte of a packet to its last; who takes longer only holds a place."""
@@ -147,6 +151,7 @@ class GatewayConnection(asyncio.Protocol):
         self._opening: Opening = (b"", None, b"")
         self._numbers = itertools.cycle(range(1, 65_536))
         self._commands: dict[int, asyncio.Future[None]] = {}
+        self._hears_most = PACKET_MOST
 
     # asyncio ----------------------------------------------------------------------------------------------------------
 
@@ -203,6 +208,13 @@ class GatewayConnection(asyncio.Protocol):
             said: Properties = {Property.REASON_STRING: why[:200]}
             self._write(encode(Disconnect(reason, said), V5))
         self._close(with_will=with_will)
+
+    def give_way(self) -> None:
+        """Go without a word: others want in."""
+        self.door.count_end("crowded_out")
+        self._over()
+        if self._transport is not None:
+            self._transport.abort()
 
     def _refusal(self, reason: Reason) -> int:
         return reason if self._version == V5 else RETURN_CODES.get(reason, NOT_AUTHORIZED_311)
@@ -382,6 +394,7 @@ class GatewayConnection(asyncio.Protocol):
             channel = Channel.STATUS if connect.will.topic == self._status_topic else Channel.DATA
             self._will = channel, connect.will.payload, content_type_of(connect.will.properties)
         self._keep_alive_s = connect.keep_alive_s
+        self._hears_most = connect.properties.get(Property.MAXIMUM_PACKET_SIZE, PACKET_MOST)
         properties: Properties = NONE
         if self._version == V5:
             properties = self._offers(connect)
@@ -467,15 +480,30 @@ class GatewayConnection(asyncio.Protocol):
         asked = any(message.properties for message in run)
         if not hears_acks and not asked:
             return
-        for message, payload in zip(run, receipts.encoded(), strict=True):
-            if not message.properties:
-                if hears_acks:
-                    self._out.append(publish_after(self._opening, payload, None))
-                continue
-            topic = answer_topic(self.gateway, message.properties.get(Property.RESPONSE_TOPIC))
-            if self._granted(topic) is not None:
+        for place, (message, payload) in enumerate(zip(run, receipts.encoded(), strict=True)):
+            begun, correlation = self._opening, None
+            if message.properties:
+                topic = answer_topic(self.gateway, message.properties.get(Property.RESPONSE_TOPIC))
+                if self._granted(topic) is None:
+                    continue
                 correlation = message.properties.get(Property.CORRELATION_DATA)
-                self._out.append(publish_after(opening(topic, JSON_TYPE), payload, correlation))
+                begun = opening(topic, JSON_TYPE)
+            elif not hears_acks:
+                continue
+            packet = publish_after(begun, payload, correlation)
+            if len(packet) > self._hears_most:
+                packet = self._shorter(receipts[place], begun, correlation)
+            self._out.append(packet)
+
+    def _shorter(self, receipt: Receipt, begun: Opening, correlation: bytes | None) -> bytes:
+        """The receipt with fewer refusals spelled out; nothing if the gateway takes not even the counts."""
+        spelled = len(receipt.rejected)
+        while spelled:
+            spelled //= 2
+            packet = publish_after(begun, receipt.encode(spelled), correlation)
+            if len(packet) <= self._hears_most:
+                return packet
+        return b""
 
     def _publication(self, message: Publish) -> None:
         """A message that is no plain one with readings."""
@@ -576,13 +604,16 @@ class GatewayConnection(asyncio.Protocol):
         if qos is None or self.stage is not Stage.OPEN:
             raise GatewayAway(self.gateway)
         properties: Properties = {Property.CONTENT_TYPE: JSON_TYPE} if self._version == V5 else NONE
+        number = next(self._numbers) if qos else 0
+        packet = encode(Publish(topic, payload, qos, number, properties), self._version)
+        if len(packet) > self._hears_most:
+            raise GatewayAway(self.gateway)
         if not qos:
-            self._write(encode(Publish(topic, payload, 0, 0, properties), self._version))
+            self._write(packet)
             return
-        number = next(self._numbers)
         future = self._commands[number] = self.door.loop.create_future()
         try:
-            self._write(encode(Publish(topic, payload, 1, number, properties), self._version))
+            self._write(packet)
             await asyncio.wait_for(future, COMMAND_WITHIN_S)
         except TimeoutError as error:
             raise GatewayAway(self.gateway) from error
@@ -674,6 +705,7 @@ class ListenerDoor:
         self._context = context
         self._all: set[GatewayConnection] = set()
         self._open: dict[str, GatewayConnection] = {}
+        self._strangers: dict[GatewayConnection, None] = {}
         self._look_ups: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         self.closing = False
@@ -767,10 +799,14 @@ class ListenerDoor:
     # For connections --------------------------------------------------------------------------------------------------
 
     def admits(self, connection: GatewayConnection) -> bool:
-        if self.closing or len(self._all) >= self.bounds.connections_max:
+        crowded = len(self._all) >= self.bounds.connections_max
+        if self.closing or (crowded and not self._strangers):
             self.count_end("crowded")
             return False
+        if crowded or len(self._strangers) >= STRANGERS_MAX:
+            next(iter(self._strangers)).give_way()
         self._all.add(connection)
+        self._strangers[connection] = None
         self.metrics.listener_connections.inc()
         return True
 
@@ -780,9 +816,11 @@ class ListenerDoor:
         if older is not None:
             older.end(Reason.TAKEN_OVER, "the gateway connected again", with_will=False)
         self._open[connection.gateway] = connection
+        del self._strangers[connection]
 
     def left(self, connection: GatewayConnection) -> None:
         self._all.discard(connection)
+        self._strangers.pop(connection, None)
         if self._open.get(connection.gateway) is connection:
             del self._open[connection.gateway]
 

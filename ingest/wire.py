@@ -16,6 +16,10 @@ from ingest.packet import Property
 ROOT = "energy/v1"
 LEVEL = re.compile(r"[A-Za-z0-9_-]{1,64}")
 TOPIC = re.compile(r"energy/v1/([A-Za-z0-9_-]{1,64})/(data|status|ack|cmd)")
+ANSWERS = re.compile(
+    r"energy/v1/([A-Za-z0-9_-]{1,64})/(?!(?:data|status|cmd)\Z)[A-Za-z0-9_-]{1,64}(?:/[A-Za-z0-9_-]{1,64})*"
+)
+"""Where a gateway may have receipts sent: under its own name, and not where a message means something else."""
 JSON_TYPE = "application/json"
 CSV_TYPE = "text/csv"
 
@@ -56,9 +60,8 @@ def is_level(text: str) -> bool:
 
 def answer_topic(gateway: str, wanted: str | None) -> str:
     """Where a receipt goes: the topic the gateway asked for if it is its own, else its `ack` topic."""
-    if wanted is not None and wanted.startswith(f"{ROOT}/{gateway}/") and not set(wanted) & set("+#\0"):
-        return wanted
-    return topic_of(gateway, Channel.ACK)
+    match = None if wanted is None else ANSWERS.fullmatch(wanted)
+    return match[0] if match is not None and match[1] == gateway else topic_of(gateway, Channel.ACK)
 
 
 def content_type_of(properties: Mapping[int, object]) -> str:
@@ -174,16 +177,17 @@ class Receipt:
     def taken(self) -> int:
         return self.stored + self.duplicate + self.revised
 
-    def encode(self) -> bytes:
+    def encode(self, spelled: int = RECEIPT_REFUSALS_MAX) -> bytes:
+        """As it is sent. Refusals beyond `spelled` are only counted."""
         answer: dict[str, object] = {
             "seq": self.received.seq,
             "stored": self.stored,
             "duplicate": self.duplicate,
             "revised": self.revised,
-            "rejected": [_spelled(refusal) for refusal in self.rejected[:RECEIPT_REFUSALS_MAX]],
+            "rejected": [_spelled(refusal) for refusal in self.rejected[:spelled]],
         }
-        if len(self.rejected) > RECEIPT_REFUSALS_MAX:
-            answer["rejected_more"] = len(self.rejected) - RECEIPT_REFUSALS_MAX
+        if len(self.rejected) > spelled:
+            answer["rejected_more"] = len(self.rejected) - spelled
         return msgspec.json.encode(answer)
 
 

@@ -17,6 +17,7 @@ from paho.mqtt import client as paho
 from paho.mqtt.enums import MQTTProtocolVersion
 
 from app.stack.stack import Stack
+from ingest import listener
 from ingest.batch import Group
 from ingest.listener import Bounds, ListenerDoor, is_filter, matches
 from ingest.listening import ListenAt, read_address
@@ -41,6 +42,7 @@ from ingest.packet import (
     Unsubscribe,
     Will,
     encode,
+    varying,
 )
 from ingest.pipeline import LedgerUnavailable, Limits, Pipeline
 from ingest.resend import GatewayAway
@@ -317,6 +319,38 @@ async def test_the_receipt_goes_where_the_gateway_wants_it_with_its_correlation(
     second, third = gateway.messages(ACK)
     assert second.properties == {Property.CONTENT_TYPE: "application/json", Property.CORRELATION_DATA: b"8"}
     assert [refusal["code"] for refusal in json.loads(third.payload)["rejected"]] == ["malformed"]
+
+
+@pytest.mark.parametrize(
+    "wanted", [DATA, STATUS, CMD, "energy/v1/gw-1/", "energy/v1/gw-1/../gw-2/ack", "energy/v1/gw-1/a//b"]
+)
+async def test_a_receipt_goes_to_no_topic_that_means_something_else(wanted: str) -> None:
+    async with site() as it:
+        gateway = await it.a_gateway()
+        gateway.say(Subscribe(1, (("energy/v1/gw-1/#", 0),)))
+        gateway.say(publish(1, a_message(0, 1), RESPONSE_TOPIC=wanted))
+        await soon(lambda: gateway.of(Publish), "it is answered")
+    assert [message.topic for message in gateway.of(Publish)] == [ACK]
+
+
+async def test_a_gateway_hears_no_packet_larger_than_it_takes() -> None:
+    async with site() as it:
+        gateway = await it.a_client()
+        gateway.say(Connect(V5, "gw-1", True, 60, "gw-1", SECRET.encode(), None, {Property.MAXIMUM_PACKET_SIZE: 400}))
+        gateway.say(Subscribe(1, ((ACK, 0), (CMD, 0))))
+        rows = [[f"NO{number}", minutes_after(number), 1] for number in range(50)]
+        gateway.say(publish(1, json.dumps({"v": 1, "seq": 9, "rows": rows}).encode()))
+        await soon(lambda: gateway.messages(ACK), "the receipt is there")
+        longer: dict[str, Any] = {"RESPONSE_TOPIC": "energy/v1/gw-1/answers", "CORRELATION_DATA": bytes(400)}
+        gateway.say(publish(2, a_message(0), **longer), publish(3, a_message(1)))
+        await soon(lambda: len(gateway.messages(ACK)) == 2, "the message behind it is answered")
+        assert gateway.acknowledged == [(1, Reason.IMPLEMENTATION_SPECIFIC), (2, 0), (3, 0)]
+        with pytest.raises(GatewayAway):
+            await it.door.command("gw-1", bytes(400))
+    receipt = json.loads(gateway.messages(ACK)[0].payload)
+    assert len(receipt["rejected"]) + receipt["rejected_more"] == 50
+    assert receipt["rejected"]
+    assert all(len(encode(packet, V5)) <= 400 for packet in gateway.heard)
 
 
 async def test_only_who_listens_hears() -> None:
@@ -715,6 +749,27 @@ async def test_more_connections_than_there_may_be_are_turned_away() -> None:
         await first.closed()
         await it.a_gateway()
         assert not second.ended
+
+
+async def test_a_crowd_that_never_logs_in_keeps_no_gateway_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listener, "STRANGERS_MAX", 20)
+    async with site(Bounds(connections_max=30)) as it:
+        here = await it.a_gateway(name="gw-2")
+        crowd = [await it.a_client() for _ in range(60)]
+        await soon(lambda: it.ends("crowded_out") == 40, "the older ones made room")
+        await it.a_gateway()
+        assert not here.ended
+        await soon(lambda: sum(one.ended for one in crowd) >= 40, "they are gone")
+        assert all(one.ended for one in crowd[:40])
+
+
+async def test_a_greeting_is_no_place_to_keep_things() -> None:
+    async with site() as it:
+        gateway, stranger = await it.a_client(), await it.a_client()
+        will = Will(DATA, bytes(65_000), 1, False, {})
+        assert (await gateway.greet("gw-1", SECRET, will=will)).reason == 0
+        stranger.raw(b"\x10" + varying(100_000) + b"\x00\x04MQTT\x05")
+        await stranger.closed()
 
 
 # Room -----------------------------------------------------------------------------------------------------------------
