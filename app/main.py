@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import resource
 import secrets
 import signal
 import socket
@@ -75,6 +76,8 @@ API_BODY_MAX_BYTES = 1 << 20
 HEALTH_WITHIN_S = 5.0
 BOARD_FRESH_S = 2.0
 Part = Coroutine[Any, Any, None]
+FILES_OF_OURS = 3000
+"""Connections to the database, logs, and what HTTP may have open at a time."""
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -102,6 +105,7 @@ async def serve(settings: Settings, roles: frozenset[ServiceRole]) -> None:
     if ServiceRole.WORKER in roles:
         check_mail_server(settings)
     collect_rarely()
+    open_files(settings)
     shared = settings.reuse_port
     with contextlib.ExitStack() as ports:
         http = ports.enter_context(listening_socket(settings.http_host, settings.http_port, "HTTP_PORT", shared))
@@ -127,6 +131,20 @@ def collect_rarely() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
+
+
+def open_files(settings: Settings) -> None:
+    """Have as many files as this process may, since a connection is one. Warns when they are too few."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):  # some systems tell a hard limit that they do not grant
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    wanted = FILES_OF_OURS + (settings.mqtt_listen_connections_max if settings.listen_at is not None else 0)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        log.warning(
+            "this process may open too few files", extra={"files": soft, "wanted": wanted, "mend": "ulimit -Hn"}
+        )
+    return soft
 
 
 def listening_socket(host: str, port: int, setting: str, shared: bool) -> socket.socket:

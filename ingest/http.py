@@ -369,6 +369,7 @@ OPENAPI_PATH: dict[str, Any] = {
             "207": _answer("Some readings were refused", _RECEIPT, JSON_TYPE),
             "422": _answer("No reading was taken", _RECEIPT, JSON_TYPE),
             "401": _answer("No valid gateway secret", _PROBLEM, _PROBLEM_JSON),
+            "408": _answer("The request came too slowly; nothing was kept", _PROBLEM, _PROBLEM_JSON),
             "413": _answer("The body is too large; nothing was kept", _PROBLEM, _PROBLEM_JSON),
             "415": _answer("Neither JSON nor CSV, or an unknown encoding", _PROBLEM, _PROBLEM_JSON),
             "429": _answer("Too many requests of this gateway wait; nothing was kept", _PROBLEM, _PROBLEM_JSON),

@@ -133,6 +133,7 @@ def _refusals(path: str, method: str, operation: dict[str, Any], route: APIRoute
     told = {
         "400": "The bytes are no HTTP request",
         "401": "No valid token",
+        "408": "The request came too slowly",
         "422": "The request cannot be used",
         "429": "Too much at once",
         "431": "The headers are too large",

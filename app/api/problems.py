@@ -176,6 +176,7 @@ STATUS_CODES: Mapping[int, tuple[str, str, str]] = {
     404: ("not-found", "Not found", "未找到"),
     405: ("method-not-allowed", "This method is not allowed here", "不允许该方法"),
     406: ("not-acceptable", "No such format", "不支持的格式"),
+    408: ("too-slow", "The request came too slowly", "请求传输过慢"),
     413: ("body-too-large", "The body is too large", "请求体过大"),
     415: ("unsupported-media-type", "This kind of body is not taken", "不支持的请求体类型"),
     431: ("headers-too-large", "The headers are too large", "请求头过大"),

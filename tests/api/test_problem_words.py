@@ -7,14 +7,16 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvicorn
 from fastapi import FastAPI
 
-from app.api import problems
+from app.api import problems, protocol
 from app.api.application import HEADERS_MAX_BYTES, create_api
 from app.api.chinese import FAULTS, in_chinese
 from app.api.protocol import HEAD_MAX_BYTES, StrictProtocol
@@ -138,10 +140,9 @@ async def test_an_address_with_a_slash_too_many_is_not_there(api: Api) -> None:
     is_problem(await api.get("enterprises/", headers={"host": "evil.example"}), 404, "not-found")
 
 
-@pytest.fixture
-async def port() -> AsyncIterator[int]:
-    """A real server with our protocol."""
-    app: FastAPI = create_api(None, only_health=True)
+@asynccontextmanager
+async def served(app: Any) -> AsyncIterator[int]:
+    """A real server with our protocol; its port."""
     server = uvicorn.Server(uvicorn.Config(app, port=0, http=StrictProtocol, lifespan="off", log_config=None))
     async with asyncio.TaskGroup() as tasks:
         serving = tasks.create_task(server.serve())
@@ -149,6 +150,21 @@ async def port() -> AsyncIterator[int]:
         yield int(server.servers[0].sockets[0].getsockname()[1])
         server.should_exit = True
         await serving
+
+
+@pytest.fixture
+async def port() -> AsyncIterator[int]:
+    app: FastAPI = create_api(None, only_health=True)
+    async with served(app) as number:
+        yield number
+
+
+async def listens(scope: Any, receive: Any, send: Any) -> None:
+    """An application that hears out every body before it answers."""
+    while (event := await receive())["type"] == "http.request" and event.get("more_body"):
+        pass
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
 
 
 @pytest.mark.parametrize(
@@ -172,3 +188,60 @@ async def test_bytes_that_are_no_request_are_a_problem_too(port: int, sent: byte
     assert "content-type: application/problem+json" in head
     assert (body["code"], body["status"]) == (code, status)
     writer.close()
+
+
+SLOW = [
+    b"GET /healthz HTT",
+    b"GET /healthz HTTP/1.1\r\nHost: a\r\nX: y\r\n",
+    b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\nGET /healthz HTTP/1.1\r\nHost",
+    b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 50000\r\n\r\n{",
+    b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{",
+]
+
+
+@pytest.mark.parametrize("sent", SLOW)
+async def test_who_is_too_slow_with_a_request_is_told_and_sent_away(
+    sent: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "HEAD_WITHIN_S", 0.3)
+    monkeypatch.setattr(protocol, "BODY_LOOK_S", 0.3)
+    async with served(listens) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(sent)
+        answers = (await asyncio.wait_for(reader.read(), 20)).split(b"HTTP/1.1 ")[1:]
+        writer.close()
+    assert [answer[:3] for answer in answers] == [b"200", b"408"][-(1 + sent.count(b"\r\n\r\nGET")) :]
+    assert b'"too-slow"' in answers[-1]
+
+
+async def test_who_says_nothing_is_sent_away_without_a_word(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "HEAD_WITHIN_S", 0.3)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    assert await asyncio.wait_for(reader.read(), 20) == b""
+    writer.close()
+
+
+async def test_a_body_that_comes_steadily_may_take_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "BODY_LOOK_S", 0.3)
+    monkeypatch.setattr(protocol, "BODY_LEAST_BYTES", 2)
+    async with served(listens) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n")
+        for _ in range(50):
+            writer.write(b"xx")
+            await asyncio.sleep(0.02)
+        assert (await asyncio.wait_for(reader.readline(), 20)).startswith(b"HTTP/1.1 200 ")
+        writer.close()
+
+
+async def test_a_crowd_that_asks_nothing_keeps_nobody_out(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "WAITING_MAX", 20)
+    crowd = [await asyncio.open_connection("127.0.0.1", port) for _ in range(60)]
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert (await asyncio.wait_for(reader.readline(), 20)).startswith(b"HTTP/1.1 200 ")
+    await soon(lambda: all(early.at_eof() or early.exception() for early, _ in crowd[:40]), "they made room")
+    assert not any(late.at_eof() or late.exception() for late, _ in crowd[41:])
+    for _, each in [*crowd, (reader, writer)]:
+        each.close()
+    await soon(lambda: not StrictProtocol.waiting, "nobody waits any more")
