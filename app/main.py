@@ -144,7 +144,6 @@ def open_files(settings: Settings) -> None:
         log.warning(
             "this process may open too few files", extra={"files": soft, "wanted": wanted, "mend": "ulimit -Hn"}
         )
-    return soft
 
 
 def listening_socket(host: str, port: int, setting: str, shared: bool) -> socket.socket:
