@@ -307,7 +307,7 @@ class _Scan:
         return HoldReason.EXCHANGE_CONTRADICTED if reason is not None and at in known.old_final else reason
 
     def _decided(self, at: int, point: _Point | None, decision: Decision) -> HoldReason | None:
-        """A reading that a person called real, a rollover or a reset; where that cannot be, it stays held."""
+        """What a person called real, a rollover, a reset or a new register's; where that cannot be, it stays held."""
         value, range_ = self._values[at], self._rules.rolls_over_at
         if value < 0:
             return HoldReason.NEGATIVE
@@ -315,7 +315,7 @@ class _Scan:
             return HoldReason.ABOVE_ROLLOVER
         if point is None:
             return None
-        if decision.says is Saying.REAL:
+        if decision.says in (Saying.REAL, Saying.EXCHANGE):
             return None if value >= point[1] else HoldReason.REGISTER_FELL
         begins = _nano(decision.amount)
         if decision.says is Saying.ROLLOVER:

@@ -22,6 +22,8 @@ class Saying(StrEnum):
     """The register began again at zero; `amount` is the range it counts to."""
     RESET = "reset"
     """The register lost its count and began again at `amount`; what it lost is not known and not guessed."""
+    EXCHANGE = "exchange"
+    """It is the new register's after an exchange, which is on the record with what both registers showed."""
     DISCARD = "discard"
     """It was nothing: a glitch of the meter or of the line."""
 

@@ -137,6 +137,16 @@ SENTENCES: Mapping[str, str] = {
     "no energy flows backwards through a meter; a negative reading cannot be real": (
         "能量不会反向流过表计；负读数不能认定为真实"
     ),
+    "decision {} recorded exchange {}; revoke that decision": "换表 {1} 随认定 {0} 登记；请撤销该认定",
+    "the reading at {} stands; nobody has to say what it was": "{} 的读数已计入，无须认定",
+    "an exchange needs old_final: what the old register showed at last": "换表须有 old_final：旧表的止码",
+    "an exchange after the reading does not make it the new register's": "换表晚于该读数，该读数不属于新表",
+    "a register that began at {} does not show {}, which is less": "起码为 {} 的表不会显示更小的 {}",
+    "the new register began at {} and had counted to {} by then; send at, when it was exchanged": (
+        "新表起码为 {}，届时已走到 {}；请以 at 给出换表时间"
+    ),
+    "amount goes with a rollover or a reset": "amount 仅用于翻转或清零",
+    "{} goes with an exchange": "{} 仅用于换表",
     "it came with exchange {}; revoke that one": "它随换表 {} 登记；请撤销该换表",
     "{} is of kind {}; only registers are exchanged, reset or roll over": (
         "{} 的类型为 {}；只有累计示值表计才会更换、复位或翻转"

@@ -42,6 +42,8 @@ from app.store.records import (
     ExchangeBelowRegister,
     ExchangeInFuture,
     NotARegister,
+    PartOfDecision,
+    ReadingNotHeld,
     RevokedAlready,
 )
 from app.store.registry import AlreadyThere, NotThere, WrongField
@@ -133,6 +135,8 @@ PROBLEMS: Mapping[type[Exception], tuple[int, str, str, str]] = {
         "A later exchange is on record",
         "已有更晚的换表记录",
     ),
+    ReadingNotHeld: (409, "reading-not-held", "The reading stands", "该读数未被搁置"),
+    PartOfDecision: (409, "part-of-decision", "It goes with its decision", "随认定一并撤销"),
     RevokedAlready: (409, "revoked-already", "It was revoked before", "已撤销"),
     FactorsOverlap: (409, "factor-overlap", "Another factor holds on these days", "系数有效期重叠"),
     LevelsOverlap: (409, "level-overlap", "Another level holds on these days", "能效水平有效期重叠"),

@@ -105,7 +105,10 @@ async def revoke_multiplier(
 
 @router.post(f"{METER}/decisions", operation_id="decideReading", status_code=201, response_model=DecisionOut)
 async def decide(enterprise: str, code: str, body: DecisionIn, deps: Deps, caller: Supervising) -> Response:
-    """Say what a reading was: real, a rollover, a reset, or nothing. An exchange is recorded as an exchange."""
+    """Say what a reading was: real, a rollover, a reset, a new register's, or nothing.
+
+    With an exchange, that exchange is recorded in the same transaction, and is revoked with the decision.
+    """
     meter = await visible_meter(deps, caller, enterprise, code)
     fields = body.model_dump() | {"says": str(body.says)}
     return json_answer(await records.decide(deps.database, meter, fields, caller.actor, deps.clock()), 201)

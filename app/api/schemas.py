@@ -214,11 +214,23 @@ class DecisionIn(Body):
     ts: AwareDatetime = Field(description="Of the reading.")
     says: Saying = Field(
         description="real: it was so; rollover: the register began again at zero; reset: it lost its count and began "
-        "again at `amount`; discard: it was nothing."
+        "again at `amount`; exchange: it is the new register's, and the exchange is recorded with it; discard: it was "
+        "nothing."
     )
     amount: Register | None = Field(
         default=None,
         description="rollover: the register's range, else its rolls_over_at; reset: its new start, else 0.",
+    )
+    at: AwareDatetime | None = Field(
+        default=None, description="exchange: when it was, not later than `ts`; without it, at `ts` itself."
+    )
+    old_final: Register | None = Field(default=None, description="exchange: what the old register showed at last.")
+    new_initial: Register | None = Field(
+        default=None, description="exchange: what the new register showed at first, else what the reading shows."
+    )
+    serial: Name | None = Field(default=None, description="exchange: the new register's serial number.")
+    multiplier: Multiplier | None = Field(
+        default=None, description="exchange: from then on; null keeps the one before."
     )
     reason: Reason
 
@@ -228,6 +240,7 @@ class DecisionOut(BaseModel):
     ts: datetime
     says: Saying
     amount: float | None
+    exchange_id: int | None = Field(description="The exchange that was recorded with it.")
     reason: str
     decided_at: datetime
     decided_by: str

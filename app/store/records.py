@@ -19,6 +19,7 @@ from app.store.database import Database
 from app.store.registry import AlreadyThere, Fields, NotThere, Page, mark, mark_hours, plain
 from app.store.tables import (
     deleted_reading,
+    held_reading,
     meter_exchange,
     meter_multiplier,
     reading,
@@ -63,6 +64,14 @@ class ExchangeBelowRegister(RecordRefused):
 
 class DecisionDoesNotFit(RecordRefused):
     """The reading cannot have been what it is said to be."""
+
+
+class ReadingNotHeld(RecordRefused):
+    """A reading that stands needs nobody to say that it is real."""
+
+
+class PartOfDecision(RecordRefused):
+    """An exchange that a decision recorded goes with that decision alone."""
 
 
 class RevokedAlready(RecordRefused):
@@ -113,17 +122,31 @@ async def revoke_exchange(
     """The exchange did not happen, or not so; its multiplier goes with it. Raises NotThere and RevokedAlready."""
     async with database.engine.begin() as connection:
         await _lock(connection, meter)
-        row = await _revoke(connection, meter_exchange, "exchange", meter, number, reason, actor, now)
-        gone = (
-            update(meter_multiplier)
-            .where(meter_multiplier.c.exchange_id == number, meter_multiplier.c.revoked_at.is_(None))
-            .values(revoked_at=now, revoked_by=actor)
+        decided = select(reading_decision.c.decision_id).where(
+            reading_decision.c.exchange_id == number,
+            reading_decision.c.meter_id == meter["meter_id"],
+            reading_decision.c.revoked_at.is_(None),
         )
-        await connection.execute(gone)
-        until = row["at"] if row["multiplier"] is None else now
-        cause = _cause("exchange revoked", number, reason)
-        await mark(connection, meter["meter_id"], row["at"] - JUST_BEFORE, until, cause, actor)
-    return _shown(row)
+        decision = await connection.scalar(decided)
+        if decision is not None:
+            raise PartOfDecision(f"decision {decision} recorded exchange {number}; revoke that decision")
+        return _shown(await _take_back_exchange(connection, meter, number, reason, actor, now))
+
+
+async def _take_back_exchange(
+    connection: AsyncConnection, meter: Fields, number: int, reason: str, actor: str, now: datetime
+) -> Fields:
+    row = await _revoke(connection, meter_exchange, "exchange", meter, number, reason, actor, now)
+    gone = (
+        update(meter_multiplier)
+        .where(meter_multiplier.c.exchange_id == number, meter_multiplier.c.revoked_at.is_(None))
+        .values(revoked_at=now, revoked_by=actor)
+    )
+    await connection.execute(gone)
+    until = row["at"] if row["multiplier"] is None else now
+    cause = _cause("exchange revoked", number, reason)
+    await mark(connection, meter["meter_id"], row["at"] - JUST_BEFORE, until, cause, actor)
+    return row
 
 
 async def list_exchanges(database: Database, meter_id: int, *, limit: int, after: int | None) -> Page:
@@ -211,7 +234,7 @@ async def _record_of(connection: AsyncConnection, meter_id: int) -> MeterRecord:
 
 
 async def decide(database: Database, meter: Fields, body: Fields, actor: str, now: datetime) -> Fields:
-    """Say what a reading was. Raises NotThere, AlreadyThere, NotARegister and DecisionDoesNotFit."""
+    """Say what a reading was; an exchange is recorded with it. Raises NotThere, AlreadyThere and any RecordRefused."""
     key, ts = _key(meter), body["ts"]
     async with database.engine.begin() as connection:
         await _lock(connection, meter)
@@ -219,8 +242,14 @@ async def decide(database: Database, meter: Fields, body: Fields, actor: str, no
         value = await connection.scalar(found)
         if value is None:
             raise NotThere("reading", f"{key} {ts.isoformat()}")
-        amount = _amount(meter, body, value)
+        await _refuse_what_stands(connection, meter, body)
+        amount, number = _amount(meter, body, value), None
+        if body["says"] == Saying.EXCHANGE:
+            await _refuse_second(connection, meter, ts)
+            exchange = await add_exchange(connection, meter, _exchange_of(meter, body, value), actor, now)
+            number = exchange["exchange_id"]
         values = {"meter_id": meter["meter_id"], "ts": ts, "says": body["says"], "amount": amount}
+        values["exchange_id"] = number
         row = await _insert(
             connection,
             reading_decision,
@@ -234,13 +263,57 @@ async def decide(database: Database, meter: Fields, body: Fields, actor: str, no
     return _shown(row)
 
 
+OF_EXCHANGES = ("at", "old_final", "new_initial", "serial", "multiplier")
+
+
+async def _refuse_what_stands(connection: AsyncConnection, meter: Fields, body: Fields) -> None:
+    """A spike, a reset or a rollover may pass for a good reading; that a good one is real, nobody has to say."""
+    if body["says"] not in (Saying.REAL, Saying.EXCHANGE):
+        return
+    is_it = (held_reading.c.meter_id == meter["meter_id"]) & (held_reading.c.ts == body["ts"])
+    if await connection.scalar(select(held_reading.c.ts).where(is_it)) is None:
+        raise ReadingNotHeld(f"the reading at {body['ts'].isoformat()} stands; nobody has to say what it was")
+
+
+async def _refuse_second(connection: AsyncConnection, meter: Fields, ts: datetime) -> None:
+    """Before the exchange is recorded: what is wrong is the second decision, not the second exchange."""
+    is_it = (reading_decision.c.meter_id == meter["meter_id"]) & (reading_decision.c.ts == ts)
+    found = select(reading_decision.c.decision_id).where(is_it, reading_decision.c.revoked_at.is_(None))
+    if await connection.scalar(found) is not None:
+        raise AlreadyThere("decision", f"{_key(meter)} {ts.isoformat()}")
+
+
+def _exchange_of(meter: Fields, body: Fields, value: float) -> Fields:
+    """The exchange that makes a held reading the new register's. Raises DecisionDoesNotFit and NotARegister.
+
+    Without an instant the held reading is the first that the new register ever showed.
+    """
+    _require_register(meter)
+    at = body["at"] or body["ts"]
+    if body["old_final"] is None:
+        raise DecisionDoesNotFit("an exchange needs old_final: what the old register showed at last")
+    initial = value if body["new_initial"] is None else body["new_initial"]
+    if at > body["ts"]:
+        raise DecisionDoesNotFit("an exchange after the reading does not make it the new register's")
+    if initial > value:
+        raise DecisionDoesNotFit(f"a register that began at {initial} does not show {value}, which is less")
+    if at == body["ts"] and initial != value:
+        raise DecisionDoesNotFit(
+            f"the new register began at {initial} and had counted to {value} by then; send at, when it was exchanged"
+        )
+    told = {name: body[name] for name in ("old_final", "serial", "multiplier", "reason")}
+    return told | {"at": at, "new_initial": initial}
+
+
 async def revoke_decision(
     database: Database, meter: Fields, number: int, reason: str, actor: str, now: datetime
 ) -> Fields:
-    """Nobody says any more what the reading was. Raises NotThere and RevokedAlready."""
+    """Nobody says any more what the reading was; its exchange goes with it. Raises NotThere and RevokedAlready."""
     async with database.engine.begin() as connection:
         await _lock(connection, meter)
         row = await _revoke(connection, reading_decision, "decision", meter, number, reason, actor, now)
+        if row["exchange_id"] is not None:
+            await _take_back_exchange(connection, meter, row["exchange_id"], reason, actor, now)
         await mark(
             connection, meter["meter_id"], row["ts"], row["ts"], _cause("decision revoked", number, reason), actor
         )
@@ -255,6 +328,11 @@ async def list_decisions(database: Database, meter_id: int, *, limit: int, after
 def _amount(meter: Fields, body: Fields, value: float) -> float | None:
     """The register's range or new start that goes with the saying. Raises DecisionDoesNotFit and NotARegister."""
     says, amount = Saying(body["says"]), body.get("amount")
+    if amount is not None and says not in (Saying.ROLLOVER, Saying.RESET):
+        raise DecisionDoesNotFit("amount goes with a rollover or a reset")
+    alone = [name for name in OF_EXCHANGES if body.get(name) is not None and says is not Saying.EXCHANGE]
+    if alone:
+        raise DecisionDoesNotFit(f"{', '.join(alone)} goes with an exchange")
     if says in (Saying.ROLLOVER, Saying.RESET):
         _require_register(meter)
     if says is Saying.ROLLOVER:

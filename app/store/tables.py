@@ -387,6 +387,7 @@ reading_decision = Table(
     moment("ts"),
     required("says", Text),
     Column("amount", Double),
+    Column("exchange_id", Integer, ForeignKey("meter_exchange.exchange_id")),
     required("reason", Text),
     moment("decided_at", now=True),
     required("decided_by", Text),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -228,3 +229,104 @@ async def test_a_register_that_stands_still_is_shown_as_suspect_and_counts(api: 
     assert (run["value"], run["readings"], run["start"]) == (7, 30, hour(2))
     assert await drawn(api) == 4
     is_problem(await api.get(f"{METER}/stuck", params={"from": "2020", "to": "2026"}), 422, "bad-query")
+
+
+STANDS = "reading-not-held"
+
+
+# It was an exchange ---------------------------------------------------------------------------------------------------
+
+
+def said_exchange(**changes: Any) -> dict[str, Any]:
+    body = {
+        "ts": hour(3),
+        "says": "exchange",
+        "at": hour(2.5),
+        "old_final": 84_215,
+        "new_initial": 10,
+        "serial": "B-17",
+    }
+    return body | {"reason": "the card in the meter cabinet"} | changes
+
+
+async def test_a_held_reading_said_to_be_a_new_registers_is_counted_and_the_exchange_is_on_record(api: Api) -> None:
+    """84,200 → 84,210, then 12, 22, 32 on a new register: (84,215 − 84,200) + (32 − 10) = 37, in one decision."""
+    await readings(api, [84_200, 84_205, 84_210, 12, 22, 32])
+    made = await api.post(f"{METER}/decisions", said_exchange(multiplier=1), role="supervisor")
+    assert made.status_code == 201, made.text
+    assert await held(api) == []
+    assert await drawn(api) == 37
+    (exchange,) = (await api.get(f"{METER}/exchanges")).json()["items"]
+    assert made.json()["exchange_id"] == exchange["exchange_id"]
+    assert (exchange["serial"], exchange["reason"]) == ("B-17", "the card in the meter cabinet")
+    assert [one["multiplier"] for one in (await api.get(f"{METER}/multipliers")).json()["items"]] == [1]
+    actions = [one["action"] for one in (await api.get("audit", params={"object_kind": "meter"})).json()["items"]]
+    assert actions[:2] == ["reading.decide", "exchange.record"]
+
+
+async def test_a_decision_takes_its_exchange_and_multiplier_back_with_it(api: Api) -> None:
+    await readings(api, [84_200, 84_210, 12, 22], first=1)
+    made = (await api.post(f"{METER}/decisions", said_exchange(multiplier=80))).json()
+    assert await drawn(api) == 15 + 12 * 80
+    alone = await api.post(f"{METER}/exchanges/{made['exchange_id']}/revoke", {"reason": "another meter's"})
+    is_problem(alone, 409, "part-of-decision")
+    assert await drawn(api) == 15 + 12 * 80
+    undone = await api.post(f"{METER}/decisions/{made['decision_id']}/revoke", {"reason": "another meter's"})
+    assert undone.status_code == 200, undone.text
+    assert await drawn(api) == 10
+    for many in ("exchanges", "multipliers"):
+        assert (await api.get(f"{METER}/{many}")).json()["items"][0]["revoked_at"] is not None
+    assert (await api.post(f"{METER}/decisions", said_exchange())).status_code == 201
+    assert await drawn(api) == 15 + 12
+
+
+async def test_an_exchange_without_an_instant_was_at_the_reading_itself(api: Api) -> None:
+    """The new register's first reading is its initial one: (84,215 − 84,200) + (32 − 12)."""
+    await readings(api, [84_200, 84_205, 84_210, 12, 22, 32])
+    body = said_exchange(at=None, new_initial=None)
+    assert (await api.post(f"{METER}/decisions", body)).status_code == 201
+    assert await drawn(api) == 15 + 20
+    assert await held(api, waiting="true") == []
+
+
+async def test_a_new_registers_first_reading_counts_however_fast_it_came(api: Api) -> None:
+    await api.patch(METER, {"max_rate_per_h": 20})
+    await readings(api, [1000, 1010, 1020, 40, 50])
+    body = said_exchange(old_final=1025, new_initial=0)
+    assert (await api.post(f"{METER}/decisions", body)).status_code == 201
+    assert await held(api) == []
+    assert await drawn(api) == 25 + 50
+
+
+async def test_what_cannot_have_been_an_exchange_is_refused_and_leaves_nothing(api: Api) -> None:
+    await readings(api, [84_200, 84_205, 84_210, 12, 22])
+    for changes, status, code in (
+        ({"old_final": None}, 422, "decision-does-not-fit"),
+        ({"new_initial": 13}, 422, "decision-does-not-fit"),
+        ({"at": hour(3.5)}, 422, "decision-does-not-fit"),
+        ({"at": None}, 422, "decision-does-not-fit"),
+        ({"amount": 5}, 422, "decision-does-not-fit"),
+        ({"says": "discard"}, 422, "decision-does-not-fit"),
+        ({"old_final": 84_209}, 422, "exchange-below-register"),
+        ({"at": hour(1.5), "old_final": 84_206}, 409, "exchange-before-last-reading"),
+        ({"ts": hour(2), "at": hour(1.5), "old_final": 84_206}, 409, STANDS),
+        ({"ts": hour(2), **dict.fromkeys(("at", "old_final", "new_initial", "serial")), "says": "real"}, 409, STANDS),
+        ({"multiplier": -1}, 422, "invalid"),
+        ({"old_final": -1}, 422, "invalid"),
+    ):
+        is_problem(await api.post(f"{METER}/decisions", said_exchange(**changes)), status, code)
+    for table in ("meter_exchange", "reading_decision", "meter_multiplier"):
+        assert await api.sql(f"SELECT * FROM {table}") == []
+    assert await drawn(api) == 10
+
+
+async def test_of_two_decisions_at_once_one_is_taken_and_the_other_is_told_so(api: Api) -> None:
+    await readings(api, [84_200, 84_205, 84_210, 12, 22])
+    said = [said_exchange(), said_exchange(), said_exchange(old_final=84_220)]
+    answers = await asyncio.gather(*(api.post(f"{METER}/decisions", body) for body in said))
+    assert sorted(answer.status_code for answer in answers) == [201, 409, 409]
+    assert {answer.json()["code"] for answer in answers if answer.status_code == 409} <= {
+        "exists-already",
+        "exchange-before-last-exchange",
+    }
+    assert len(await api.sql("SELECT FROM meter_exchange")) == len(await api.sql("SELECT FROM reading_decision")) == 1
