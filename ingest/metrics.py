@@ -91,6 +91,9 @@ class IngestMetrics:
         self.stored = counter("readings_stored", "Readings newly committed")
         self.duplicate = counter("readings_duplicate", "Readings that were there already")
         self.revised = counter("readings_revised", "Readings that replaced another value")
+        self.given_back = counter(
+            "readings_given_back", "Readings taken in and given back unkept, for want of a ledger"
+        )
         self.rejected = counter("readings_rejected", "Readings refused", "code")
         self.replayed = counter("readings_replayed", "Refused readings that were tried again", "verdict")
         self.retries = counter("retries", "Attempts to commit that found no ledger")

@@ -264,6 +264,7 @@ class Pipeline:
             withdrawn[:0] = [one for one in self._taken if one.withdrawable]
             self._taken = [one for one in self._taken if not one.withdrawable]
         for one in withdrawn:
+            self._metrics.given_back.inc(one.rows)
             self._done_with(one)
             one.settle(Unavailable(delay_s))
 
@@ -301,8 +302,8 @@ class Pipeline:
 
     async def _save(self, messages: Sequence[Received], sheaf: Sheaf) -> Receipts:
         """One commit; or, when a message makes the ledger fail, halves until the bad message stands alone."""
-        admitted = await self._admit(messages, sheaf)
         try:
+            admitted = await self._admit(messages, sheaf)
             verdicts = await self._sink.save(Group(messages, admitted.rows, admitted.refusals))
         except LedgerUnavailable:
             raise
@@ -333,17 +334,21 @@ class Pipeline:
 
     async def _admit(self, messages: Sequence[Received], sheaf: Sheaf) -> Admitted:
         """Judge by the registry at hand; before a meter is called unknown or foreign, by the newest there is."""
+        version = await self._registry_version()
+        admitted = admit_sheaf(messages, sheaf, self._shelf_of(version), self._rules)
+        if admitted.strangers:
+            newest = await self._registry_version(newest=True)
+            if newest != version:  # whoever read it: this group was judged by an older one
+                admitted = admit_sheaf(messages, sheaf, self._shelf_of(newest), self._rules)
+        return admitted
+
+    async def _registry_version(self, *, newest: bool = False) -> int:
         try:
-            registry = await self.registry.current()
-            admitted = admit_sheaf(messages, sheaf, self._shelf_of(registry.version), self._rules)
-            if admitted.strangers:
+            if newest:
                 await self.registry.renewed()
-                newest = await self.registry.current()
-                if newest.version != registry.version:  # whoever read it: this group was judged by an older one
-                    admitted = admit_sheaf(messages, sheaf, self._shelf_of(newest.version), self._rules)
+            return (await self.registry.current()).version
         except Exception as error:
             raise LedgerUnavailable(f"registry: {type(error).__name__}: {error}", perhaps_kept=False) from error
-        return admitted
 
     def _shelf_of(self, version: int) -> Shelf:
         if self._shelf is None or self._shelf[0] != version:

@@ -16,6 +16,7 @@ from ingest.decode import decode
 from ingest.metrics import IngestMetrics
 from ingest.pipeline import Full, LedgerUnavailable, Limits, Outcome, Pipeline, Unavailable, Undecided
 from ingest.registry import RegistryView
+from ingest.validate import Rules
 from ingest.wire import RECEIPT_REFUSALS_MAX, Receipt, Receipts
 from tests.ingest.fakes import FakeLedger, FakeRegistry, a_registry, codes_of, counted, digest, metrics
 from tests.ingest.messages import T0, as_columns, as_rows, minutes_after, received
@@ -44,16 +45,16 @@ class Running:
         return [answer for answer in self.answers if isinstance(answer, Receipt)]
 
 
-def build(limits: Limits | None = None) -> Running:
+def build(limits: Limits | None = None, rules: Rules | None = None) -> Running:
     ledger, registry, measured = FakeLedger(), a_registry(), metrics()
-    pipeline = Pipeline(ledger, registry, metrics=measured, limits=limits, jitter=lambda: 0.0)
+    pipeline = Pipeline(ledger, registry, metrics=measured, limits=limits, rules=rules, jitter=lambda: 0.0)
     measured.watch(lambda: pipeline.pending_rows, lambda: pipeline.oldest_pending_s)
     return Running(ledger, registry, pipeline, measured)
 
 
 @contextlib.asynccontextmanager
-async def running(limits: Limits | None = None) -> AsyncIterator[Running]:
-    it = build(limits)
+async def running(limits: Limits | None = None, rules: Rules | None = None) -> AsyncIterator[Running]:
+    it = build(limits, rules)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(it.pipeline.run(it.stop))
         yield it
@@ -208,6 +209,37 @@ async def test_a_request_that_was_certainly_not_kept_is_given_back() -> None:
         it.ledger.trouble = lambda group: None
         await soon(lambda: not it.pipeline.down, "the next may try")
         assert (await it.pipeline.submit(a_message(0))).stored == 1
+
+
+async def test_what_came_in_is_accounted_for_to_the_last_reading() -> None:
+    async with running() as it:
+        it.put(a_message(0), a_message(1, value=1.0), a_message(1, value=2.0), received(b"hello"))
+        it.put(a_message(0), as_rows([("NOBODY", T0, 1, 0), ("E001", minutes_after(5), 1, 0)]))
+        await soon(lambda: len(it.answers) == 6, "all are answered")
+        it.ledger.trouble = lambda group: LedgerUnavailable("no connection", perhaps_kept=False)
+        with pytest.raises(Unavailable):
+            await it.pipeline.submit(a_message(9))
+        it.put(a_message(8))
+        await soon(lambda: it.pipeline.down and it.pipeline.pending_rows == 1, "one waits")
+        came = counted(it.measured, "readings_total", door="broker") + counted(
+            it.measured, "readings_total", door="http"
+        )
+        ends = ("stored", "duplicate", "revised", "given_back")
+        became = sum(counted(it.measured, f"readings_{end}_total") for end in ends)
+        refused = sum(
+            counted(it.measured, "readings_rejected_total", code=code)
+            for code in ("conflict", "malformed", "unknown-meter")
+        )
+        assert came == became + refused + it.pipeline.pending_rows == 9
+        it.ledger.trouble = lambda group: None
+
+
+async def test_a_fault_of_ours_in_judging_a_message_holds_nothing_up() -> None:
+    async with running(rules=Rules(max_age_days=10**12)) as it:  # more microseconds than there are
+        it.put(a_message(0))
+        await soon(lambda: it.answers, "it is answered")
+    assert codes_of(it.receipts[0].rejected) == [(None, "malformed")]
+    assert len(it.ledger.refused) == 1
 
 
 async def test_a_full_pipeline_turns_requests_away_but_never_a_broker_message() -> None:
