@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from email.errors import MessageError
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -37,6 +38,8 @@ COLOURS: Mapping[str, str] = {"green": "#2e8b57", "yellow": "#d4a900", "orange":
 TEMPLATES = Path(__file__).parent / "templates"
 COLUMNS = ("level", "enterprise", "name", "kind", "period", "subject", "reason", "unit", "budget", "spent")
 COLUMNS_LAST = ("projected", "p_over", "over")
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+"""What a spreadsheet would run, full-width signs too: the same as in the tables of the API."""
 
 
 class LetterUnusable(Exception):
@@ -92,7 +95,7 @@ def fallback(letter: Letter, sender: Sender, at: datetime) -> bytes:
 
 def _with_headers(message: EmailMessage, letter: Letter, sender: Sender, at: datetime) -> bytes:
     message["From"] = Address(sender.name, addr_spec=sender.email)
-    message["To"] = _address(letter)
+    message["To"] = Address(one_line(letter.name), addr_spec=mailbox(letter.email))
     message["Date"] = format_datetime(at)
     message["Message-ID"] = letter.message_id
     if letter.references is not None:
@@ -108,12 +111,13 @@ def one_line(text: str) -> str:
     return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
 
 
-def _address(letter: Letter) -> Address:
-    """Raises LetterUnusable for an address that mail cannot carry."""
+def mailbox(email: str) -> str:
+    """An address as every server takes it, its domain by the ASCII name. Raises LetterUnusable for what is none."""
     try:
-        return Address(one_line(letter.name), addr_spec=letter.email)
-    except (ValueError, IndexError, TypeError) as error:
-        raise LetterUnusable(f"{letter.email!r} is no mail address: {error}") from error
+        name, _, domain = email.rpartition("@")
+        return Address(addr_spec=f"{name}@{domain.encode('idna').decode()}").addr_spec
+    except (ValueError, IndexError, TypeError, MessageError) as error:
+        raise LetterUnusable(f"{email!r} is no mail address: {error}") from error
 
 
 def _alert(letter: Letter, templates: Path) -> EmailMessage:
@@ -128,8 +132,9 @@ def _alert(letter: Letter, templates: Path) -> EmailMessage:
 def _alert_part(language: str, facts: Facts) -> Mapping[str, Any]:
     return {
         "language": language,
-        "subject": words.subject(language, facts),
-        "lines": words.lines(language, facts),
+        "subject": one_line(words.subject(language, facts)),
+        "lines": [(label, one_line(value)) for label, value in words.lines(language, facts)],
+        "link": facts.get("link"),
         "chart": _chart_in_words(language, facts) if facts.get("chart") else None,
         "automatic": words.AUTOMATIC[language],
     }
@@ -210,8 +215,13 @@ def _csv_text(items: Sequence[Facts]) -> str:
     writer.writerow([*COLUMNS, *COLUMNS_LAST])
     for facts in items:
         over = round(_over(facts), 3)
-        writer.writerow([*(facts.get(name) for name in COLUMNS), facts.get("projected"), facts.get("p_over"), over])
+        named = [_cell(facts.get(name)) for name in COLUMNS]
+        writer.writerow([*named, facts.get("projected"), facts.get("p_over"), over])
     return out.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    return "'" + value if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value
 
 
 def _digest_part(
@@ -222,7 +232,7 @@ def _digest_part(
     return {
         "language": language,
         "subject": words.digest_subject(language, payload["delivery"], counts, payload["day"]),
-        "lines": [words.digest_line(language, facts) for facts in top],
+        "lines": [tuple(map(one_line, words.digest_line(language, facts))) for facts in top],
         "rest": _rest(language, len(items), len(top), attached),
         "link": payload.get("link"),
         "automatic": words.AUTOMATIC[language],

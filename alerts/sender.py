@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-from alerts.mail import Letter, LetterUnusable, Sender, fallback, render
+from alerts.mail import Letter, LetterUnusable, Sender, fallback, mailbox, render
 from alerts.smtp import (
     Barred,
     Delivered,
@@ -242,7 +242,7 @@ class MailSender:
     async def _deliver(self, row: Row, raw: bytes) -> Result:
         if self._mailer is None:
             self._mailer = self._make()
-        result = await asyncio.to_thread(self._mailer.deliver, self._sender.email, row.email, raw)
+        result = await asyncio.to_thread(self._mailer.deliver, self._sender.email, mailbox(row.email), raw)
         facts = {"outbox_id": row.outbox_id, "result": type(result).__name__, "attempt": row.attempts}
         level = logging.INFO if isinstance(result, Delivered) else logging.WARNING
         log.log(level, "mail", extra=facts | {"why": getattr(result, "why", None)})
@@ -259,9 +259,12 @@ class MailSender:
                 log.error("the mail server bars us; nothing is sent until that is mended", extra={"why": why})
             case Unreachable(why):
                 await self._book.alarm("smtp-unreachable", "smtp", why, now)
+            case Later(why, code, everybody=True) if code is not None and code >= 500:
+                # Not this mail but all of them: the address we write from, or a rule of the server.
+                await self._book.alarm("smtp-refused", "smtp", why, now)
             case Delivered():
-                await self._book.clear_alarm("smtp-unreachable", "smtp", now)
-                await self._book.clear_alarm("smtp-barred", "smtp", now)
+                for kind in ("smtp-unreachable", "smtp-barred", "smtp-refused"):
+                    await self._book.clear_alarm(kind, "smtp", now)
             case _:
                 pass
         if settled.state == "failed":

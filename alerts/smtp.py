@@ -71,6 +71,8 @@ class Barred:
 Result = Delivered | Later | Unreachable | Refused | TooMuch | Unsure | Barred
 
 GREYLIST_S = 300.0
+WANTS_LOGIN = (530, 534, 535)
+"""Said to us, whomever the mail is for (RFC 4954, 6)."""
 CONNECT_TIMEOUT_S = 20.0
 ANSWER_TIMEOUT_S = 120.0
 """For the answer after the data. RFC 5321, 4.5.3.2.6 suggests ten minutes; whoever hangs up earlier does not know."""
@@ -151,7 +153,7 @@ class Mailer:
         assert self._open is not None, "begun"
         result = self._hand_over(self._open, recipient, letter)
         if not isinstance(result, Delivered):
-            self._leave(isinstance(result, Refused | TooMuch | Later))
+            self._leave(isinstance(result, Refused | TooMuch | Later | Barred))
         return result
 
     def close(self) -> None:
@@ -173,7 +175,7 @@ class Mailer:
         if code == 250:
             return None
         self._leave(True)
-        if code in (530, 534, 535):
+        if code in WANTS_LOGIN:
             return Barred(f"{code} {_words(said)}")
         return Later(f"{code} {_words(said)} at MAIL", code, everybody=True)
 
@@ -254,6 +256,8 @@ def _at_recipient(code: int, said: str) -> Result:
     if code < 500:
         everybody = code == 421
         return Later(f"{code} {said} at RCPT", code, 0.0 if everybody else GREYLIST_S, everybody)
+    if code in WANTS_LOGIN:
+        return Barred(f"{code} {said}")
     return Refused(code, said)
 
 

@@ -45,7 +45,9 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-Email = Annotated[str, StringConstraints(pattern=r"^[^@\s\x00<>]+@[^@\s\x00<>]+$", max_length=254)]
+ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+Email = Annotated[str, StringConstraints(pattern=rf"^{ATOM}(\.{ATOM})*@[^@\s\x00<>\"(),:;\[\]\\]+$", max_length=254)]
+"""What every mail server takes (RFC 5322, dot-atom). The domain may be a Chinese one: it has an ASCII name too."""
 Language = Literal["zh-CN", "en", "both"]
 
 

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from alerts.mail import MOST_BYTES, LetterUnusable, fallback, render
+from alerts.mail import FORMULA_STARTS, MOST_BYTES, LetterUnusable, fallback, render
+from app.api import answers
 from tests.alerts.a_notice import SENDER, facts, letter
 
 AT = datetime(2026, 7, 20, 0, 30, tzinfo=UTC)
@@ -165,6 +166,8 @@ def test_a_letter_sent_again_is_the_same_to_the_byte_but_for_its_boundaries() ->
         (facts(kind="trend", p_over="much"), {}),
         (facts(), {"email": "no address"}),
         (facts(), {"email": ""}),
+        (facts(), {"email": "two@at@signs"}),
+        (facts(), {"email": "王经理@example.com"}),
         (facts(level="purple"), {}),
     ],
 )
@@ -181,3 +184,25 @@ def test_a_broken_template_is_told_and_the_facts_still_go_out(tmp_path: Path) ->
     mail = parsed(fallback(letter(facts()), SENDER, AT))
     assert mail["Message-ID"] == "<a17.3.5@tcewatch.example>"
     assert "budget: 120000.0" in words(mail)
+
+
+def test_an_address_in_a_chinese_domain_goes_by_its_ascii_name() -> None:
+    assert rendered(facts(), email="manager@例子.中国")["To"] == "王经理 <manager@xn--fsqu00a.xn--fiqs8s>"
+
+
+def test_a_name_cannot_become_a_formula_in_the_attached_table() -> None:
+    items = [facts(name=f"=HYPERLINK({number})", level="yellow") for number in range(3)]
+    mail = rendered({"items": items, "delivery": "grouped", "day": "2026-07-20", "top": 1})
+    attached = gzip.decompress(part(mail, "application/gzip").get_content()).decode("utf-8-sig")
+    assert FORMULA_STARTS == answers.FORMULA_STARTS
+    assert {row["name"][0] for row in csv.DictReader(io.StringIO(attached))} == {"'"}
+
+
+def test_only_the_portal_is_a_link() -> None:
+    html = part(rendered(facts(name="http://elsewhere.example", link="https://energy.example/alerts/17")), "text/html")
+    assert re.findall(r'href="([^"]*)"', html.get_content()) == ["https://energy.example/alerts/17"]
+
+
+def test_a_name_of_several_lines_cannot_add_a_fact_to_the_text() -> None:
+    said = words(rendered(facts(name="云安\n级别: 绿色", level="red"))).splitlines()
+    assert [line for line in said if line.startswith("级别")] == ["级别: 黄色 → 红色"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -236,6 +237,52 @@ async def test_a_contact_without_a_usable_address_is_no_lost_alert(outbox: Outbo
     assert await outbox.sender(server.url).drain() == 1
     assert await outbox.rows("state") == ["failed", "sent"]
     assert (await outbox.alarms())["mail-failed"] == "nowhere"
+
+
+async def test_an_address_no_smtp_can_carry_is_told_to_the_next_contact(outbox: Outbox, server: MailServer) -> None:
+    for address in ("two@at@signs", "王经理@example.com"):
+        await outbox.put(address, alert_id=await outbox.alert(period=address))
+    await outbox.put("manager@例子.中国", alert_id=await outbox.alert(period="idn"))
+    assert await outbox.sender(server.url).drain() == 3
+    assert await outbox.rows("state") == ["failed", "failed", "sent", "sent", "sent"]
+    told = [email for email, _ in server.kept]
+    assert sorted(told) == ["manager@example.com", "manager@example.com", "manager@xn--fsqu00a.xn--fiqs8s"]
+
+
+@pytest.mark.parametrize("code", ["550 not our sender", "553 sender not allowed"])
+async def test_a_server_that_refuses_our_own_address_is_an_alarm_and_loses_nothing(
+    outbox: Outbox, server: MailServer, code: str
+) -> None:
+    server.faults["MAIL"] = [code]
+    await outbox.put()
+    sender = outbox.sender(server.url)
+    await sender.one()
+    assert await outbox.rows("state, last_code") == [("retry", int(code[:3]))]
+    assert code[4:] in await alarm_detail(outbox, "smtp-refused")
+    outbox.clock.on(minutes=2)
+    assert await sender.drain() == 1
+    assert await outbox.alarms() == {}
+
+
+async def test_a_server_that_wants_a_login_bars_us_and_marks_no_address(outbox: Outbox, server: MailServer) -> None:
+    server.faults["RCPT"] = ["530 5.7.0 authentication required"]
+    await outbox.put()
+    sender = outbox.sender(server.url)
+    await sender.one()
+    assert (sender.barred, await outbox.rows("state")) == (True, ["retry"])
+    assert await outbox.pool.fetchval("SELECT refused_times FROM recipient") == 0
+
+
+async def test_a_name_nobody_knows_and_a_server_that_says_nothing_are_no_server(outbox: Outbox) -> None:
+    await outbox.put()
+    sender = outbox.sender("smtps://mail.invalid:465")
+    assert await sender.one() == circuit_pause_s(1)
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        outbox.clock.on(minutes=2)
+        there = Server("127.0.0.1", mute.getsockname()[1], "none", connect_timeout_s=0.2)
+        assert await outbox.sender("", server=there).one() == circuit_pause_s(1)
+    assert await outbox.rows("state, attempts, doubts") == [("retry", 2, 0)]
+    assert "smtp-unreachable" in await outbox.alarms()
 
 
 async def test_a_failing_template_is_told_and_the_facts_go_out_plainly(

@@ -114,8 +114,13 @@ async def test_supervisors_say_who_is_written_to(api: Api) -> None:
     assert answer.json()["items"] == [one]
     twice = {"contacts": [one, one | {"email": "COUNTY@example.com"}]}
     is_problem(await api.put(f"regions/{OWN_REGION}/contacts", twice, role="supervisor"), 422, "wrong-field")
-    without = {"contacts": [{"name": "x", "email": "", "language": "en"}]}
-    is_problem(await api.put(f"regions/{OWN_REGION}/contacts", without, role="supervisor"), 422, "invalid")
+    for address in ("", "nobody", "two@at@signs", "王经理@example.com", "a b@example.com", "a..b@example.com"):
+        without = {"contacts": [{"name": "x", "email": address, "language": "en"}]}
+        is_problem(await api.put(f"regions/{OWN_REGION}/contacts", without, role="supervisor"), 422, "invalid")
+    for address in ("a.b+c@example.com", "manager@例子.中国"):
+        fine = {"contacts": [{"name": "x", "email": address, "language": "en"}]}
+        answer = await api.put(f"regions/{OWN_REGION}/contacts", fine, role="supervisor")
+        assert answer.status_code == 200, address
 
 
 POSITION = """
