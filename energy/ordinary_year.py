@@ -123,6 +123,8 @@ def _running(years: Sequence[Year], index: int, measured: Sequence[float]) -> Ye
         return year
     others = [list(one) for i, one in enumerate(years) if i != index] + [list(measured)]
     still = {month for month in _still(year) if not any(month in _still(other) for other in others)}
+    if len(years) == 1:
+        still -= _rest(_still(year), measured)
     if not still or len(still) > MONTHS - LEVEL_MONTHS:
         return year
     working = [i for i in range(MONTHS) if i not in still]
@@ -135,6 +137,29 @@ def _still(year: Sequence[float]) -> set[int]:
     known = [one for one in year if not math.isnan(one)]
     limit = STOOD_STILL * math.fsum(known) / len(known) if known else 0.0
     return {i for i, one in enumerate(year) if one <= limit}
+
+
+def _rest(still: set[int], measured: Sequence[float]) -> set[int]:
+    """Months of the only earlier year in which its plant, as far as one can tell, rests each year.
+
+    Two months in a row or more are a season and a single one is an accident, until this year was worked in one of them:
+    then the plant had not begun, or stood still.
+    """
+    working = {i for i, one in enumerate(measured) if not math.isnan(one)} - _still(measured)
+    return {month for run in _runs(still) if len(run) > 1 and not run & working for month in run}
+
+
+def _runs(months: set[int]) -> list[set[int]]:
+    """Months that follow each other, December and January among them."""
+    found: list[set[int]] = []
+    for month in sorted(months):
+        if found and month - 1 in found[-1]:
+            found[-1].add(month)
+        else:
+            found.append({month})
+    if len(found) > 1 and 0 in found[0] and MONTHS - 1 in found[-1]:
+        found[0] |= found.pop()
+    return found
 
 
 def _other_level(months: Sequence[float], measured: Sequence[float], resting: frozenset[int]) -> float:

@@ -62,21 +62,28 @@ class Calibration:
 
     With m months gone, `interval[m]` × (spread / TYPICAL)^`interval_bend` widens the 80 % interval, and `caution[m]`
     with `caution_bend[m]` the probability: in spring a year is looked at many more times and every look may raise a
-    false alarm, so a probability must be well founded; by October there is no time left to wait.
+    false alarm, so a probability must be well founded; by October there is no time left to wait. A site noisier than
+    TYPICAL is not to be believed as readily: where it is likelier to exceed its budget than not, its caution grows with
+    (spread / TYPICAL)^`noisy_caution`.
     """
 
-    interval: tuple[float, ...] = (1.12, 1.12, 1.12, 1.12, 1.12, 1.12, 1.12, 1.08, 1.05, 1.0, 0.93, 0.92)
+    interval: tuple[float, ...] = (1.16, 1.16, 1.16, 1.16, 1.16, 1.16, 1.16, 1.12, 1.09, 1.04, 0.97, 0.96)
     interval_bend: float = 0.3
-    caution: tuple[float, ...] = (2.8, 2.8, 2.8, 2.8, 2.6, 2.4, 2.3, 2.1, 1.5, 0.85, 0.55, 1.5)
+    caution: tuple[float, ...] = (3.1, 3.1, 3.1, 3.1, 2.85, 2.65, 2.55, 2.3, 1.65, 0.85, 0.55, 1.5)
     caution_bend: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0, 0.0, -0.1, -0.25, -0.3, -0.25, -0.3, -0.35, 0.0)
+    noisy_caution: float = 0.6
 
     def interval_spread(self, spread: float, months: float) -> float:
         """The spread of the 80 % interval, with so many months gone."""
         return _at(self.interval, months) * spread * _bent(spread, self.interval_bend)
 
     def doubt(self, spread: float, months: float) -> float:
-        """The spread a probability is taken from, with so many months gone."""
+        """The spread a probability below one half is taken from, with so many months gone."""
         return _at(self.caution, months) * spread * _bent(spread, _at(self.caution_bend, months))
+
+    def alarm_doubt(self, spread: float, months: float) -> float:
+        """The spread a probability above one half is taken from, with so many months gone."""
+        return self.doubt(spread, months) * _bent(max(spread, TYPICAL), self.noisy_caution)
 
 
 TYPICAL = 0.045
@@ -113,8 +120,8 @@ class Outlook:
     """The year's end as a distribution: `spent` + (`missing` + what `rest` adds up to) × e^(`level` + `spread` × t).
 
     `spent` was measured; `missing` and `rest` (twelve months) are what an ordinary year takes in the days that are over
-    but were not measured, and in those to come. t is Student's with four degrees of freedom. `doubt` is the spread a
-    probability is taken from.
+    but were not measured, and in those to come. t is Student's with four degrees of freedom. `doubt` and `alarm_doubt`
+    are the spreads a probability below and above one half is taken from.
     """
 
     spent: float
@@ -123,6 +130,7 @@ class Outlook:
     level: float
     spread: float
     doubt: float
+    alarm_doubt: float
 
     def total(self, quantile: float = 0.0) -> float:
         """The year's total at so many spreads from the median."""
@@ -136,7 +144,8 @@ class Outlook:
             return Projection(1.0 if self.spent > limit else 0.0, self.spent, self.spent, self.spent)
         over = 1.0
         if self.spent < limit:
-            over = 1 - _t4((math.log((limit - self.spent) / left) - self.level) / self.doubt)
+            room = math.log((limit - self.spent) / left) - self.level
+            over = 1 - _t4(room / (self.doubt if room > 0 else self.alarm_doubt))
         return Projection(over, self.total(), self.total(-T80), self.total(T80))
 
 
@@ -191,7 +200,7 @@ def outlook(
     ordinary = ordinary_year(years, plan, measured)
     past, now = _logs(ordinary, months, joined=spring_festival)
     gone = math.fsum(one.present for one in months)
-    level, error = _level(past, now)
+    level, error = _level(past, now, MONTHS - len(ordinary.resting))
     spread = _spread(ordinary.years, past, now, measured, error, gone)
     if ordinary.relevelled:
         spread *= NEW_LEVEL
@@ -204,6 +213,7 @@ def outlook(
         level=KEPT * level if years else _level_of_plan(now, gone),
         spread=calibration.interval_spread(spread, gone),
         doubt=calibration.doubt(spread, gone),
+        alarm_doubt=calibration.alarm_doubt(spread, gone),
     )
 
 
@@ -213,12 +223,15 @@ WHOLE = (1.0,) * MONTHS
 
 
 def _logs(ordinary: Ordinary, months: Sequence[Elapsed], *, joined: bool) -> tuple[Logs, Logs]:
-    """The earlier years, oldest first, and this one. One year alone is its own measure: its logs are all zero."""
+    """The earlier years, oldest first, and this one, without the months in which the plant rests.
+
+    One year alone is its own measure: its logs are all zero.
+    """
     past: Logs = []
     for year in [] if ordinary.relevelled else reversed(ordinary.years):
         past += _year_logs(ordinary, year, WHOLE, joined=joined)
     now = _year_logs(ordinary, [one.spent for one in months], [one.present for one in months], joined=joined)
-    return past or [(0.0, 1.0)] * MONTHS, now
+    return past or [(0.0, 1.0)] * (MONTHS - len(ordinary.resting)), now
 
 
 def _year_logs(ordinary: Ordinary, months: Sequence[float], present: Sequence[float], *, joined: bool) -> Logs:
@@ -230,8 +243,9 @@ def _year_logs(ordinary: Ordinary, months: Sequence[float], present: Sequence[fl
         if len(shares) < 2 or shares[0] + shares[1] < 2:
             shares[:2] = [0.0] * len(shares[:2])  # a part of the two says nothing: the festival may be in the other
     return [
-        (0.0 if i in ordinary.resting else _log(a, b), share)
+        (_log(a, b), share)
         for i, (a, b, share) in enumerate(zip(spent, due, shares, strict=True))
+        if i not in ordinary.resting
     ]
 
 
@@ -242,13 +256,16 @@ def _log(spent: float, due: float) -> float:
     return found if -MOST_LOG < found < MOST_LOG else math.copysign(MOST_LOG, found)
 
 
-def _level(past: Logs, now: Logs) -> tuple[float, float]:
-    """Where the site stands now, as a log over the ordinary year; and the error, in logs, such a level has had."""
+def _level(past: Logs, now: Logs, a_year: int) -> tuple[float, float]:
+    """Where the site stands now, as a log over the ordinary year; and the error, in logs, such a level has had.
+
+    `a_year`: the months of a year in which the plant works.
+    """
     logs = [log for log, _ in past + now]
     sums = [0.0, *accumulate(logs)]
-    first = sums[MONTHS] / MONTHS
-    means = [(sums[i + AHEAD] - sums[i]) / AHEAD for i in range(MONTHS, len(logs) - AHEAD + 1)]
-    run = (past + now)[MONTHS:]
+    first = sums[a_year] / a_year
+    means = [(sums[i + AHEAD] - sums[i]) / AHEAD for i in range(a_year, len(logs) - AHEAD + 1)]
+    run = (past + now)[a_year:]
     found = [(_followed(run, means, first, speed), trust) for speed, trust in zip(SPEEDS, TRUST, strict=True)]
     count = len(means)
     prior = PRIOR_ERROR_MONTHS * PRIOR_ERROR

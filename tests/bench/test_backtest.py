@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import pytest
 
 from energy.projection import Projection, project
-from tests.bench.backtest import back_test, calm_fleet, figures, noisy_fleet, run_rate, whole_years
+from tests.bench.backtest import Years, back_test, calm_fleet, figures, run_rate, whole_years
 from tests.bench.figures import ALERTS, table
+from tests.bench.noisy_sites import KINDS, noisy_fleet
 
 YEARS = {2020: [100.0] * 12, 2021: [108.0] * 12}
 """1296 after 1200: over 0.95, 1.00 and 1.05 of it, within 1.10."""
@@ -23,9 +24,33 @@ def always(p_over: float) -> object:
 
 def test_an_alarm_is_right_false_or_missing() -> None:
     alarmed = back_test({"a": YEARS}, always(0.9))  # type: ignore[arg-type]  # a stand-in of the same shape
-    assert alarmed == {"precision": 0.75, "false_alarms": 1.0, "caught60": 1.0, "coverage80": 4 / 9}
+    assert alarmed == {
+        "precision": 0.75,
+        "false_alarms": 1.0,
+        "caught60": 1.0,
+        "coverage80": 4 / 9,
+        "precision_october": 0.75,
+        "false_october": 1.0,
+        "caught60_ever": 1.0,
+    }
     silent = back_test({"a": YEARS}, always(0.84))  # type: ignore[arg-type]  # a stand-in of the same shape
     assert (silent["false_alarms"], silent["caught60"]) == (0, 0)
+
+
+def test_an_alarm_that_is_closed_again_counts_by_what_is_asked() -> None:
+    def until_july(history: Sequence[Sequence[float]], ytd: Sequence[float], budget: float) -> Projection:
+        return Projection(0.9 if len(ytd) < 8 else 0.1, 1296, 1290, 1310)
+
+    found = back_test({"a": YEARS}, until_july)
+    assert (found["false_alarms"], found["false_october"]) == (1, 0)
+    assert (found["caught60"], found["caught60_ever"]) == (0, 1)
+
+
+def test_looking_earlier_sees_what_is_open_in_february_only() -> None:
+    def in_february(history: Sequence[Sequence[float]], ytd: Sequence[float], budget: float) -> Projection:
+        return Projection(0.9 if len(ytd) == 2 else 0.1, 1296, 1290, 1310)
+
+    assert [back_test({"a": YEARS}, in_february, first)["false_alarms"] for first in (2, 3)] == [1, 0]
 
 
 def test_a_year_with_a_missing_day_is_none() -> None:
@@ -37,12 +62,25 @@ def test_a_year_with_a_missing_day_is_none() -> None:
     assert whole_years(months) == {}
 
 
-def test_on_noisy_sites_alarms_are_right_and_the_usual_rules_are_not() -> None:
-    ours, usual = (back_test(noisy_fleet(60), rule) for rule in (project, run_rate))
-    assert ours["precision"] >= 0.88
-    assert ours["false_alarms"] <= 0.07
+def all_kinds(sites: int, seed: int) -> dict[str, Years]:
+    return {name: years for kind in KINDS for name, years in noisy_fleet(kind, sites, seed).items()}
+
+
+def test_on_noisy_sites_of_all_kinds_the_promises_hold_and_the_usual_rule_breaks_them() -> None:
+    ours, usual = (back_test(all_kinds(25, seed=11), rule) for rule in (project, run_rate))
+    assert ours["precision"] >= 0.90
+    assert ours["false_alarms"] <= 0.05
+    assert ours["caught60"] >= 0.82
     assert 0.75 <= ours["coverage80"] <= 0.88
     assert usual["false_alarms"] > 4 * ours["false_alarms"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_kind_of_site_fools_the_projection(kind: str) -> None:
+    found = back_test(noisy_fleet(kind, 60, seed=5), project)
+    assert found["precision"] >= 0.87
+    assert found["false_alarms"] <= 0.09
+    assert found["caught60"] >= 0.80
 
 
 def test_on_real_calm_years_the_promises_hold() -> None:

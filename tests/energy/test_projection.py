@@ -230,3 +230,48 @@ def test_the_spring_festival_moves_energy_between_january_and_february_and_that_
     together = outlook([early], late, plan=(), spring_festival=True)
     assert together.level == pytest.approx(0, abs=1e-9)
     assert together.spread < apart.spread
+
+
+ODD_HISTORIES: dict[str, Sequence[Sequence[float | None]]] = {
+    "none": [],
+    "one year": [[100.0] * 12],
+    "two years": [[100.0] * 12, [90.0] * 12],
+    "nothing used": [[0.0] * 12],
+    "nothing used, twice": [[0.0] * 12, [0.0] * 12],
+    "rests in summer": [[100.0] * 5 + [0.0] * 3 + [100.0] * 4],
+    "one month only": [[0.0] * 11 + [500.0]],
+    "one month only, always": [[0.0] * 11 + [500.0]] * 3,
+    "began in autumn": [[0.0] * 8 + [100.0] * 4],
+    "mostly unknown": [[None] * 9 + [100.0] * 3],
+    "tiny": [[1e-9] * 12],
+    "huge": [[1e11] * 12],
+}
+
+
+@pytest.mark.parametrize("months", range(13))
+@pytest.mark.parametrize("name", ODD_HISTORIES)
+@pytest.mark.parametrize("used", [0.0, 1.0, 100.0, 1e6])
+def test_whatever_came_before_the_answer_is_a_sane_one(name: str, months: int, used: float) -> None:
+    ytd = [used] * months
+    seen = [project(ODD_HISTORIES[name], ytd, budget) for budget in (600.0, 1200.0, 2400.0)]
+    for one in seen:
+        assert 0 <= one.p_over <= 1
+        assert sum(ytd) <= one.low80 * (1 + 1e-9)
+        assert one.low80 <= one.projected <= one.high80 < math.inf
+    if name != "none":  # without history the budget itself is what is expected
+        assert seen[0].p_over >= seen[1].p_over >= seen[2].p_over
+    if months == 12:
+        assert [one.p_over for one in seen] == [float(sum(ytd) > budget) for budget in (600.0, 1200.0, 2400.0)]
+        assert [one.projected for one in seen] == pytest.approx([sum(ytd)] * 3)
+
+
+def test_two_months_of_rest_in_the_only_year_before_are_a_season_and_one_is_an_accident() -> None:
+    resting = [100.0] * 6 + [0.0, 0.0] + [100.0] * 4
+    stopped = [100.0] * 6 + [0.0] + [100.0] * 5
+    assert project([resting], [100.0] * 6, 1100).projected == pytest.approx(1000, rel=0.01)
+    assert project([stopped], [100.0] * 6, 1200).projected == pytest.approx(1200, rel=0.01)
+
+
+def test_a_season_that_is_worked_through_this_year_is_one_no_more() -> None:
+    resting = [100.0] * 6 + [0.0, 0.0] + [100.0] * 4
+    assert project([resting], [100.0] * 7, 1000).projected > 1090
