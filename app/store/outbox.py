@@ -25,7 +25,7 @@ CLAIMS_AT_ONCE = 50
 
 # A sender that died while it sent: nobody knows whether the mail went. Once more, and then it stays as it is.
 ORPHANS = """
-UPDATE outbox SET state = 'uncertain', doubts = doubts + 1, lease_until = NULL, lease_owner = NULL,
+UPDATE outbox SET state = 'uncertain', doubts = doubts + 1, lease_until = NULL, lease_owner = NULL, sent_at = $1,
     next_at = CASE WHEN doubts = 0 THEN $1::timestamptz + $2::interval ELSE 'infinity' END,
     last_error = 'the sender ended before it knew'
 WHERE state = 'sending' AND lease_until <= $1
@@ -34,6 +34,10 @@ DUE = """
 SELECT outbox_id FROM outbox
 WHERE state IN ('queued', 'retry', 'uncertain') AND delivery = 'immediate' AND next_at <= $1
 ORDER BY next_at, outbox_id LIMIT 1 FOR UPDATE SKIP LOCKED
+"""
+# Senders count one after the other what a recipient got, so that two at once do not each see room for one more.
+ONE_COUNTS = """
+SELECT pg_advisory_xact_lock(hashtextextended('outbox recipient ' || recipient_id, 0)) FROM outbox WHERE outbox_id = $1
 """
 CLAIM = """
 UPDATE outbox SET state = 'sending', lease_owner = $2, lease_until = $3, attempts = attempts + 1
@@ -46,14 +50,19 @@ UPDATE outbox SET state = 'queued', delivery = 'daily', next_at = $2, attempts =
     lease_until = NULL
 WHERE outbox_id = $1
 """
+# What is being sent counts as sent, and so does what may have been: of both nobody can say that it did not arrive.
 SENT = """
-SELECT count(*) FILTER (WHERE sent_at > $2::timestamptz - interval '1 hour'), count(*)
-FROM outbox
-WHERE recipient_id = $1 AND state = 'sent' AND digest_key = '' AND sent_at > $2::timestamptz - interval '1 day'
+SELECT count(*) FILTER (WHERE at > $2::timestamptz - interval '1 hour'), count(*)
+FROM (
+    SELECT sent_at AS at FROM outbox WHERE recipient_id = $1 AND state = 'sent' AND digest_key = ''
+    UNION ALL
+    SELECT CASE state WHEN 'sending' THEN $2 ELSE sent_at END FROM outbox
+    WHERE recipient_id = $1 AND state IN ('sending', 'uncertain') AND digest_key = '' AND outbox_id <> $3
+) AS told WHERE at > $2::timestamptz - interval '1 day'
 """
 SETTLE = """
 UPDATE outbox SET state = $3, next_at = coalesce($4::timestamptz, 'infinity'), last_code = $5, last_error = $6,
-    plain = $7, doubts = $8, sent_at = CASE WHEN $3 = 'sent' THEN $9::timestamptz END,
+    plain = $7, doubts = $8, sent_at = CASE WHEN $3 IN ('sent', 'uncertain') THEN $9::timestamptz END,
     lease_owner = NULL, lease_until = NULL
 WHERE outbox_id = $1 AND state = 'sending' AND lease_owner = $2
 RETURNING digest_key, seq, level
@@ -153,6 +162,7 @@ class StoredOutbox:
                     outbox_id = await connection.fetchval(DUE, now)
                     if outbox_id is None:
                         return None
+                    await connection.execute(ONE_COUNTS, outbox_id)
                     found = await connection.fetchrow(CLAIM, outbox_id, owner, until)
                     assert found is not None, "locked above"
                     later = await self._put_off(connection, found, now)
@@ -162,10 +172,10 @@ class StoredOutbox:
         return None
 
     async def _put_off(self, connection: Connection, found: asyncpg.Record, now: datetime) -> datetime | None:
-        if found["digest_key"] or found["attempts"] > 1:
-            return None
+        if found["digest_key"] or found["doubts"]:
+            return None  # a mail that may have come is sent again under its own number or not at all
         limits = Limits(**json.loads(found["payload"]).get("limits", {}))
-        sent = Sent(*await connection.fetchrow(SENT, found["recipient_id"], now))  # type: ignore[misc]  # counts always answer a row
+        sent = Sent(*await connection.fetchrow(SENT, found["recipient_id"], now, found["outbox_id"]))  # type: ignore[misc]  # counts always answer a row
         return put_off(limits, sent, Level.of(found["level"]), now.astimezone(self._zone))
 
     async def settle(self, row: Row, owner: str, settled: Settled, now: datetime) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
@@ -307,6 +308,42 @@ async def test_what_exceeds_a_recipients_limit_waits_for_a_digest_and_red_does_n
     await outbox.put(alert_id=red, level=Level.RED, limits={"per_hour": 5, "per_day": 20})
     assert await outbox.sender(server.url).drain() == 6
     assert (await outbox.rows("delivery", "state = 'queued'")) == ["daily"] * 3
+
+
+async def test_many_senders_at_once_keep_a_recipients_limit_to_the_mail(outbox: Outbox, server: MailServer) -> None:
+    for number in range(30):
+        await outbox.put(alert_id=await outbox.alert(period=str(number)), limits={"per_hour": 5, "per_day": 20})
+    sent = await asyncio.gather(*(outbox.sender(server.url).drain() for _ in range(6)))
+    assert (sum(sent), len(server.kept)) == (5, 5)
+    assert (await outbox.rows("delivery", "state = 'queued'")) == ["daily"] * 25
+
+
+async def test_what_was_put_off_by_the_server_keeps_the_limit_when_it_is_tried_again(
+    outbox: Outbox, server: MailServer
+) -> None:
+    for number in range(8):
+        await outbox.put(alert_id=await outbox.alert(period=str(number)), limits={"per_hour": 5, "per_day": 20})
+    server.faults["RCPT"] = ["450 4.2.0 greylisted"] * 8
+    await outbox.sender(server.url).drain()
+    assert set(await outbox.rows()) == {"retry"}
+    outbox.clock.on(minutes=10)
+    assert await outbox.sender(server.url).drain() == 5
+
+
+async def test_a_mail_that_may_have_come_counts_and_is_sent_again_all_the_same(
+    outbox: Outbox, server: MailServer
+) -> None:
+    for number in range(6):
+        await outbox.put(alert_id=await outbox.alert(period=str(number)), limits={"per_hour": 5, "per_day": 20})
+    lost = await outbox.book.claim("dies", outbox.clock.now, outbox.clock.now + timedelta(minutes=5))
+    assert lost is not None
+    outbox.clock.on(minutes=6)
+    assert await outbox.sender(server.url).drain() == 4
+    outbox.clock.on(minutes=16)
+    assert await outbox.sender(server.url).drain() == 1
+    assert await outbox.rows("state, delivery, doubts") == [("sent", "immediate", 1)] + [
+        ("sent", "immediate", 0)
+    ] * 4 + [("queued", "daily", 0)]
 
 
 def test_retries_wait_longer_and_longer_up_to_an_hour() -> None:
