@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
+from datetime import UTC, datetime
 
 import structlog
 
 from app.settings import LogFormat
 
+PLAIN = frozenset((*vars(logging.makeLogRecord({})), "message", "asctime"))
+"""What every record has; the rest are the facts of the event."""
+ENCODE = json.JSONEncoder(ensure_ascii=False, default=repr).encode
 QUIET = ("uvicorn.access", "asyncio", "alembic.runtime.migration")
 
 
@@ -16,6 +21,24 @@ def without_colours(_: object, __: str, event: structlog.typing.EventDict) -> st
     """The server repeats some of its lines for coloured terminals; once is enough."""
     event.pop("color_message", None)
     return event
+
+
+class JsonLines(structlog.stdlib.ProcessorFormatter):
+    """Lines of JSON. A plain event, as each commit has one, is written without the chain, which takes five times as
+    long; the line is the same."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        if record.exc_info or record.stack_info or not isinstance(record.msg, str):
+            return super().format(record)
+        line: dict[str, object] = {
+            "event": record.getMessage(),
+            "logger": record.name,
+            "level": record.levelname.lower(),
+        }
+        line |= {key: value for key, value in vars(record).items() if key not in PLAIN}
+        line.pop("color_message", None)
+        line["timestamp"] = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+        return ENCODE(line)
 
 
 def set_up_logs(log_format: LogFormat, level: int = logging.INFO) -> None:
@@ -33,7 +56,8 @@ def set_up_logs(log_format: LogFormat, level: int = logging.INFO) -> None:
         if log_format is LogFormat.JSON
         else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
-    formatter = structlog.stdlib.ProcessorFormatter(
+    kind = JsonLines if log_format is LogFormat.JSON else structlog.stdlib.ProcessorFormatter
+    formatter = kind(
         foreign_pre_chain=shared,
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, last],
     )

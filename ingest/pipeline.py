@@ -212,6 +212,7 @@ class Pipeline:
             while not self._taken and await self._something_waits(until):
                 self._take()
                 await self._commit_taken(until, stopping)
+            await asyncio.sleep(0)  # the last group's answers are given
         finally:
             stopping.cancel()
             self._let_go()
@@ -288,17 +289,23 @@ class Pipeline:
         started_s = self._clock()
         messages = list(chain.from_iterable(one.messages for one in taken))
         receipts = await self._save(messages, side_by_side([one.sheaf for one in taken]))
-        now_s = self._clock()
-        tally = Tallied.of(receipts)
-        self._metrics.committed(tally, now_s - started_s, [(now_s - one.since_s, len(one.messages)) for one in taken])
-        log.info("group committed", extra={**tally.facts(), "commit_ms": round((now_s - started_s) * 1000, 3)})
         self._taken = []
-        at = 0
         for one in taken:
             self._done_with(one)
+        # The answers are given in the loop's next turn: by then the next group is on its way to the ledger, and the
+        # database works while we do.
+        asyncio.get_running_loop().call_soon(self._answer, taken, receipts, started_s, self._clock())
+
+    def _answer(self, taken: Sequence[Waiting], receipts: Receipts, started_s: float, now_s: float) -> None:
+        """Tell everybody of a committed group how it ended."""
+        at = 0
+        for one in taken:
             last = at + len(one.messages)
             one.settle(receipts[at:last] if len(taken) > 1 else receipts)
             at = last
+        tally = Tallied.of(receipts)
+        self._metrics.committed(tally, now_s - started_s, [(now_s - one.since_s, len(one.messages)) for one in taken])
+        log.info("group committed", extra={**tally.facts(), "commit_ms": round((now_s - started_s) * 1000, 3)})
 
     async def _save(self, messages: Sequence[Received], sheaf: Sheaf) -> Receipts:
         """One commit; or, when a message makes the ledger fail, halves until the bad message stands alone."""
