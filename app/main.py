@@ -248,6 +248,8 @@ class Service:
                 port, at, context = self._mqtt
                 listener = self._listener(at, context)
                 parts["listener"] = listener.run(stop, port)
+                if at.tls:
+                    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, listener.renew)
                 commands.append(listener.command)
             if self._link is not None:
                 in_parts = self._own_topics is not None

@@ -11,6 +11,7 @@ all, and puts what they bring into the pipeline.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
 import itertools
@@ -25,7 +26,7 @@ from typing import Any, cast
 
 from ingest.acks import AckLine, Ticket
 from ingest.batch import Code, Door, Received
-from ingest.listening import ListenAt
+from ingest.listening import CertificateFiles, ListenAt
 from ingest.metrics import IngestMetrics
 from ingest.packet import (
     NONE,
@@ -79,6 +80,8 @@ KEEP_ALIVE_MOST_S = 1200
 COMMAND_WITHIN_S = 10.0
 DRAIN_WITHIN_S = 5.0
 LOOK_EVERY_S = 1.0
+CERTIFICATES_EVERY_S = 10.0
+"""How often the files of the certificates are looked at."""
 REFUSED_AFTER_S = 0.5
 """A wrong secret is answered no sooner, so that guessing takes long."""
 FILTERS_MAX = 64
@@ -679,6 +682,12 @@ def watch_for_the_dead(sock: socket.socket | None) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
+def open_port(at: ListenAt) -> socket.socket:
+    """The port, listened on. Raises OSError."""
+    family = socket.AF_INET6 if ":" in at.host else socket.AF_INET
+    return socket.create_server((at.host, at.port), family=family, backlog=1024)
+
+
 class ListenerDoor:
     """The port, all connections, and what they share."""
 
@@ -708,6 +717,7 @@ class ListenerDoor:
         self._strangers: dict[GatewayConnection, None] = {}
         self._look_ups: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
+        self._renewal = asyncio.Event()
         self.closing = False
         self.port = at.port
         metrics.watch_listener(lambda: len(self._open), lambda: sum(len(one.line) for one in self._open.values()))
@@ -728,38 +738,69 @@ class ListenerDoor:
             raise GatewayAway(gateway)
         await connection.command(payload)
 
+    def renew(self) -> None:
+        """Read the certificates again now, whatever their files look like."""
+        self._renewal.set()
+
     async def run(self, until: asyncio.Event, listening: socket.socket | None = None) -> None:
         """Until told to stop; then nobody new is let in, what is in is answered, and everybody is sent away."""
         self.loop = asyncio.get_running_loop()
-        server = await self._listen(listening)
-        self.port = server.sockets[0].getsockname()[1]
-        log.info("mqtt listening", extra={"host": self.at.host, "port": self.port, "tls": self.at.tls})
-        desk_stop = asyncio.Event()
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._desk.run(desk_stop))
-                watch = tasks.create_task(self._watch())
-                expel = tasks.create_task(self._expel())
-                await until.wait()
+        with listening or open_port(self.at) as port:
+            self.port = port.getsockname()[1]
+            server = await self._listen(port, self._context)
+            log.info("mqtt listening", extra={"host": self.at.host, "port": self.port, "tls": self.at.tls})
+            desk_stop = asyncio.Event()
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(self._desk.run(desk_stop))
+                    watch = tasks.create_task(self._watch())
+                    expel = tasks.create_task(self._expel())
+                    server = await self._accept(until, port, server)
+                    server.close()
+                    port.close()
+                    await self._drain()
+                    for task in (watch, expel):
+                        task.cancel()
+                    desk_stop.set()
+            finally:
                 server.close()
-                await self._drain()
-                for task in (watch, expel):
-                    task.cancel()
-                desk_stop.set()
-        finally:
-            server.close()
-            for connection in list(self._all):
-                connection.end(Reason.SHUTTING_DOWN, "the service stops", with_will=False)
+                for connection in list(self._all):
+                    connection.end(Reason.SHUTTING_DOWN, "the service stops", with_will=False)
 
-    async def _listen(self, listening: socket.socket | None) -> asyncio.Server:
-        tls: dict[str, Any] = {}
-        if self._context is not None:
-            tls = {"ssl": self._context, "ssl_handshake_timeout": CONNECT_WITHIN_S}
-        if listening is not None:
-            return await self.loop.create_server(lambda: GatewayConnection(self), sock=listening, backlog=1024, **tls)
-        return await self.loop.create_server(
-            lambda: GatewayConnection(self), self.at.host, self.at.port, backlog=1024, **tls
-        )
+    async def _listen(self, port: socket.socket, context: ssl.SSLContext | None) -> asyncio.Server:
+        """Let in who comes to the port, with these certificates; several may listen on one port at a time."""
+        tls: dict[str, Any] = {} if context is None else {"ssl": context, "ssl_handshake_timeout": CONNECT_WITHIN_S}
+        return await self.loop.create_server(lambda: GatewayConnection(self), sock=port.dup(), backlog=1024, **tls)
+
+    async def _accept(self, until: asyncio.Event, port: socket.socket, server: asyncio.Server) -> asyncio.Server:
+        """Until told to stop, with the certificates of the day; answers who listens at the end.
+
+        A renewed certificate means a new server on the same port, open before the old one closes: nobody is turned
+        away, and who is in stays. New files that cannot be used leave the old certificate as it is.
+        """
+        files = CertificateFiles(self.at)
+        stopping = asyncio.create_task(until.wait())
+        stopping.add_done_callback(lambda _: self._renewal.set())
+        try:
+            while not until.is_set():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._renewal.wait(), CERTIFICATES_EVERY_S)
+                context = None if until.is_set() else self._renewed(files)
+                self._renewal.clear()
+                if context is not None:
+                    old, server = server, await self._listen(port, context)
+                    old.close()
+                    log.info("listener certificate renewed")
+        finally:
+            stopping.cancel()
+        return server
+
+    def _renewed(self, files: CertificateFiles) -> ssl.SSLContext | None:
+        try:
+            return files.renewed(asked=self._renewal.is_set())
+        except OSError as error:  # ssl.SSLError is one
+            log.warning("listener certificate not renewed, the old one stays", extra={"why": str(error)})
+            return None
 
     async def _watch(self) -> None:
         while True:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -31,6 +32,43 @@ class ListenAt:
             context.load_verify_locations(self.client_ca)
             context.verify_mode = ssl.CERT_REQUIRED
         return context
+
+
+class CertificateFiles:
+    """The files a listener's context was made of, looked at again from time to time."""
+
+    def __init__(self, at: ListenAt) -> None:
+        self._at = at
+        self._seen = self._stamp()
+        self._useless = self._seen
+
+    def renewed(self, *, asked: bool) -> ssl.SSLContext | None:
+        """A new context if the files have changed since they were last read, or if it is asked for; else None.
+
+        Raises OSError when they cannot be used, as when half of a new pair is there; the same files do so only once.
+        """
+        stamp = self._stamp()
+        if not asked and stamp in (self._seen, self._useless):
+            return None
+        try:
+            context = self._at.context()
+        except OSError:
+            self._useless = stamp
+            raise
+        self._seen = stamp
+        return context
+
+    def _stamp(self) -> Sequence[object]:
+        """What is different once one of the files is written or another takes its name."""
+        return [_stamp_of(file) for file in (self._at.certificate, self._at.key, self._at.client_ca) if file]
+
+
+def _stamp_of(file: Path) -> tuple[int, int, int] | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def read_address(text: str) -> tuple[str, int, bool]:

@@ -51,7 +51,7 @@ from tests.ingest.fakes import FakeLedger, FakeRegistry, a_registry, counted, me
 from tests.ingest.gateway import Gateway
 from tests.ingest.messages import minutes_after
 from tests.ingest.wire_client import WireClient
-from tests.wait import soon
+from tests.wait import eventually, soon
 
 SECRET = "secret of gw-1"
 DATA, STATUS, ACK, CMD = (f"energy/v1/gw-1/{leaf}" for leaf in ("data", "status", "ack", "cmd"))
@@ -604,6 +604,50 @@ async def test_with_client_certificates_a_gateway_needs_its_own_and_its_secret(c
         unknown.say(Connect(V5, "gw-1", True, 60, "gw-1", SECRET.encode()))
         await unknown.closed()
         assert unknown.heard == []
+
+
+async def test_a_renewed_certificate_is_shown_to_who_comes_and_parts_with_nobody(certificates: Certificates) -> None:
+    async with site(at=certificates.at(with_clients=True)) as it:
+        old = await it.a_client(V5, certificates.client("gw-1"))
+        assert (await old.greet("gw-1", SECRET)).reason == 0
+        renewed = Certificates(trustme.CA(), certificates.folder)
+        renewed.at(with_clients=True)
+        it.door.renew()
+        new = await eventually(lambda: a_client_of(it, renewed), what="the new certificate is shown")
+        assert new is not None
+        assert (await new.greet("gw-2", "secret of gw-2")).reason == 0
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await it.a_client(V5, certificates.client("gw-1"))
+        trusting = certificates.client("gw-1")
+        renewed.authority.configure_trust(trusting)
+        foreign = await it.a_client(V5, trusting)  # the certificate of a gateway whose authority is no longer the one
+        foreign.say(Connect(V5, "gw-1", True, 60, "gw-1", SECRET.encode()))
+        await foreign.closed()
+        assert foreign.heard == []
+        old.say(publish(1, a_message(1)))
+        await soon(lambda: len(old.acknowledged) == 1, "who was in before is served")
+
+
+async def a_client_of(it: Site, certificates: Certificates) -> WireClient | None:
+    try:
+        return await it.a_client(V5, certificates.client("gw-2"))
+    except ssl.SSLCertVerificationError:
+        return None
+
+
+async def test_a_changed_certificate_is_noticed_and_a_broken_one_changes_nothing(
+    certificates: Certificates, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("ingest.listener.CERTIFICATES_EVERY_S", 0.01)
+    at = certificates.at(with_clients=False)
+    assert at.certificate is not None
+    async with site(at=at) as it:
+        at.certificate.write_text("half of it")
+        await soon(lambda: "the old one stays" in caplog.text, "it is said that the file is of no use")
+        await it.a_client(V5, certificates.client())
+        renewed = Certificates(trustme.CA(), certificates.folder)
+        renewed.at(with_clients=False)
+        await eventually(lambda: a_client_of(it, renewed), what="the new certificate is shown")
 
 
 # The life of a connection ---------------------------------------------------------------------------------------------
