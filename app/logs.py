@@ -41,8 +41,8 @@ class JsonLines(structlog.stdlib.ProcessorFormatter):
         return ENCODE(line)
 
 
-def set_up_logs(log_format: LogFormat, level: int = logging.INFO) -> None:
-    """Every logger of the process, the libraries' too, writes one line an event to standard error."""
+def formatter_of(log_format: LogFormat) -> structlog.stdlib.ProcessorFormatter:
+    """How a record becomes a line."""
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
@@ -51,18 +51,23 @@ def set_up_logs(log_format: LogFormat, level: int = logging.INFO) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
+    as_json = log_format is LogFormat.JSON
     last = (
         structlog.processors.JSONRenderer(ensure_ascii=False)
-        if log_format is LogFormat.JSON
+        if as_json
         else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
-    kind = JsonLines if log_format is LogFormat.JSON else structlog.stdlib.ProcessorFormatter
-    formatter = kind(
+    kind = JsonLines if as_json else structlog.stdlib.ProcessorFormatter
+    return kind(
         foreign_pre_chain=shared,
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, last],
     )
+
+
+def set_up_logs(log_format: LogFormat, level: int = logging.INFO) -> None:
+    """Every logger of the process, the libraries' too, writes one line an event to standard error."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(formatter)
+    handler.setFormatter(formatter_of(log_format))
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)

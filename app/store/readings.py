@@ -32,6 +32,8 @@ Bools = npt.NDArray[np.bool_]
 
 COPY_FROM_ROWS = 400
 """Below it one INSERT from arrays is quicker than COPY's extra round trips (measured, crossing at 300 to 500 rows)."""
+CONTESTED_GROUPS = 16
+"""How many groups without a row that was there already end the suspicion that another writer has the same meters."""
 POSTGRES_EPOCH_US = 946_684_800_000_000
 """2000-01-01T00:00:00Z, where PostgreSQL's binary timestamps start, in microseconds since 1970."""
 HOUR_US = 3_600_000_000
@@ -290,22 +292,35 @@ class ReadingLedger:
         self._skew = SkewWatch()
         self._rows = CopyRows()
         self._commit_asked = False
+        self._contested = 0
 
     async def save(self, group: Group) -> Verdicts:
         """See `ReadingSink.save`."""
         self._commit_asked = False
         connection = await self._connected()
         try:
+            if self._contested:
+                return await self._save_contested(connection, group)
             try:
                 return await self._save(connection, group)
             except asyncpg.UniqueViolationError:
                 # Somebody else wrote one of these keys since the watermark was read.
                 self._watermarks.forget(group.rows.meter)
-                return await self._commit(connection, group, in_order(group.rows), look_up_all=True)
+                return await self._save_contested(connection, group)
         except Exception as error:
             if not is_unavailable(error):
                 raise
             raise self._unavailable(error) from error
+
+    async def _save_contested(self, connection: asyncpg.Connection, group: Group) -> Verdicts:
+        """Another writer has these meters too: no row is taken for new before it has been looked up.
+
+        So it stays for some groups after the last that met something, or each would be tried in vain first.
+        """
+        verdicts = await self._commit(connection, group, in_order(group.rows), look_up_all=True)
+        met = bool((verdicts != Verdict.STORED).any())
+        self._contested = CONTESTED_GROUPS if met else max(0, self._contested - 1)
+        return verdicts
 
     async def save_again(self, group: Group, settle: Settle) -> Verdicts:
         """Commit rows that were refused before, and with them what `settle` writes about each of them.

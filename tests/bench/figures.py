@@ -19,10 +19,10 @@ INGEST = {
     "listener_n1_w20": "own listener, 16 gateways, 1 reading a message, 20 unacknowledged each; readings/s ÷ COPY",
     "listener_n1_w1000": "the same, 1,000 unacknowledged each; readings/s ÷ COPY",
     "listener_n100_w20": "the same, 100 readings a message, 20 unacknowledged each; readings/s ÷ COPY",
-    "p99_ms_n1": "99th percentile publish → receipt through the broker, 5,000 readings/s one a message; ms",
+    "p99_ms_n1": "99th percentile publish → receipt, broker, 5,000 readings/s one a message, warm; ms",
     "p99_ms_n20": "the same, 20 readings a message; ms",
     "p99_ms_n100": "the same, 100 readings a message; ms",
-    "p99_ms_listener_n1": "99th percentile publish → PUBACK of the listener, 5,000 readings/s one a message; ms",
+    "p99_ms_listener_n1": "99th percentile publish → PUBACK, listener, 5,000 readings/s one a message, warm; ms",
     "p99_ms_listener_n100": "the same, 100 readings a message; ms",
 }
 ROLLUP = {

@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 from app.store.database import plain_url
-from app.store.readings import COPY_FROM_ROWS, ConflictsFound, ReadingLedger
+from app.store.readings import CONTESTED_GROUPS, COPY_FROM_ROWS, ConflictsFound, ReadingLedger
 from ingest.batch import Code, Group, Refusal, Verdict
 from ingest.pipeline import LedgerUnavailable
 from tests.ingest.fakes import FakeLedger
@@ -200,6 +200,38 @@ async def test_a_small_group_that_another_writer_stored_is_found_to_be_there(
     assert await verdicts(ledger, a_group(series(meter, 4, start=1))) == [D, D, S, S]
     assert await sql.fetchval("SELECT count(*) FROM reading") == 5
     await other.close()
+
+
+async def test_who_has_met_another_writer_looks_first_until_it_has_been_alone_for_a_while(
+    ledger: ReadingLedger, database_url: str, meters: dict[str, int]
+) -> None:
+    other = ReadingLedger(database_url)
+    meter, count = meters["E001"], 6 * CONTESTED_GROUPS
+    await ledger.save(a_group(series(meter, 1)))
+    await other.save(a_group(series(meter, count)))
+    tried_in_vain = failures_of(ledger)
+    for minute in range(1, 3 * CONTESTED_GROUPS):
+        assert await verdicts(ledger, a_group(series(meter, 1, start=minute))) == [D]
+    assert len(tried_in_vain) == 1
+    for minute in range(count, count + CONTESTED_GROUPS):
+        assert await verdicts(ledger, a_group(series(meter, 1, start=minute))) == [S]
+    await other.save(a_group(series(meter, 1, start=count + CONTESTED_GROUPS)))
+    assert await verdicts(ledger, a_group(series(meter, 1, start=count + CONTESTED_GROUPS))) == [D]
+    assert len(tried_in_vain) == 2
+    await other.close()
+
+
+def failures_of(ledger: ReadingLedger) -> list[BaseException]:
+    """The errors the database answers on the ledger's connection from now on."""
+    failures: list[BaseException] = []
+
+    def note(record: Any) -> None:
+        if record.exception is not None:
+            failures.append(record.exception)
+
+    assert ledger._connection is not None
+    ledger._connection.add_query_logger(note)
+    return failures
 
 
 async def test_the_same_refused_bytes_are_kept_once_and_counted(
