@@ -26,23 +26,28 @@ Gap = tuple[int, int]
 
 
 class Followed(NamedTuple):
-    """Last number and open gaps in ascending order, and how many gaps were given up because there were too many."""
+    """Last number and open gaps in ascending order, how many gaps were given up because there were too many, and where
+    the count began anew: (last number of the old, first of the new)."""
 
     last_seq: int | None
     gaps: list[Gap]
     dropped: int
+    anew: Sequence[tuple[int, int]] = ()
 
 
 def follow(last_seq: int | None, gaps: Sequence[Gap], seen: Iterable[int]) -> Followed:
     """The count after one group. `last_seq` is None before a gateway's first number; `gaps` lie below it, ascending."""
     still_open = list(gaps)
     dropped = 0
+    anew: list[tuple[int, int]] = []
     for seq in seen:
         filled = next((gap for gap in still_open if gap[0] <= seq <= gap[1]), None)
         if filled is not None:
             place = still_open.index(filled)
             still_open[place : place + 1] = _around(filled, seq)
         elif last_seq is None or _counts_anew(last_seq, seq):
+            if last_seq is not None:
+                anew.append((last_seq, seq))
             last_seq, still_open = seq, []
         elif seq > last_seq:
             if seq > last_seq + 1:
@@ -51,7 +56,7 @@ def follow(last_seq: int | None, gaps: Sequence[Gap], seen: Iterable[int]) -> Fo
         excess = max(0, len(still_open) - GAPS_MAX)
         del still_open[:excess]
         dropped += excess
-    return Followed(last_seq, still_open, dropped)
+    return Followed(last_seq, still_open, dropped, anew)
 
 
 def in_step(last_seq: int | None, seen: Sequence[int]) -> bool:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -17,11 +18,18 @@ log = logging.getLogger(__name__)
 RETRY_FIRST_S, RETRY_MOST_S = 0.2, 10.0
 
 
+AT_ONCE = 1000
+"""Most words kept in one go."""
+
+Word = tuple[str, str, int]
+"""Gateway, `online` or `offline`, and when it said so in microseconds since 1970."""
+
+
 class StatusSink(Protocol):
     """Where the word of a gateway about itself is kept; `app.store` keeps it."""
 
-    async def heard(self, gateway: str, state: str, at_us: int) -> None:
-        """Keep that the gateway was `online` or `offline` at a time (microseconds since 1970). May be repeated."""
+    async def heard(self, words: Sequence[Word]) -> None:
+        """Keep what gateways said, each gateway once. May be repeated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,47 +51,51 @@ def state_of(payload: bytes) -> str | None:
 
 
 class StatusDesk:
-    """Keeps one word after the other, in order. What cannot be kept now waits, and so does its acknowledgement.
+    """Keeps what gateways say, in order: all that came while the last was kept goes together, of each gateway the last.
 
-    The doors' windows bound how many wait.
+    What cannot be kept now waits, and so does its acknowledgement. The doors' windows bound how many wait.
     """
 
     def __init__(self, sink: StatusSink) -> None:
         self._sink = sink
-        self._said: asyncio.Queue[Said] = asyncio.Queue()
+        self._said: deque[Said] = deque()
+        self._arrived = asyncio.Event()
 
     @property
     def waiting(self) -> int:
-        """Words that are not kept yet."""
-        return self._said.qsize()
+        """Words that nobody is keeping yet."""
+        return len(self._said)
 
     def put(self, said: Said) -> None:
-        self._said.put_nowait(said)
+        self._said.append(said)
+        self._arrived.set()
 
     async def run(self, until: asyncio.Event) -> None:
         """Until told to stop."""
         stopping = asyncio.create_task(until.wait())
+        stopping.add_done_callback(lambda _: self._arrived.set())
         try:
             while not until.is_set():
-                said = asyncio.create_task(self._said.get())
-                await asyncio.wait((said, stopping), return_when=asyncio.FIRST_COMPLETED)
-                if not said.done():
-                    said.cancel()
-                    return
-                await self._keep(said.result(), stopping)
+                self._arrived.clear()
+                while self._said and not until.is_set():
+                    some = [self._said.popleft() for _ in range(min(AT_ONCE, len(self._said)))]
+                    await self._keep(some, stopping)
+                if not until.is_set():
+                    await self._arrived.wait()
         finally:
             stopping.cancel()
 
-    async def _keep(self, said: Said, stopping: asyncio.Task[object]) -> None:
+    async def _keep(self, some: Sequence[Said], stopping: asyncio.Task[Literal[True]]) -> None:
+        last = {said.gateway: (said.gateway, said.state, said.at_us) for said in some}
         delay_s = RETRY_FIRST_S
         while not stopping.done():
             try:
-                await self._sink.heard(said.gateway, said.state, said.at_us)
+                await self._sink.heard(list(last.values()))
             except Exception as error:  # noqa: BLE001  # whatever the store's trouble, the status waits for its end
-                facts = {"gateway": said.gateway, "why": str(error), "retry_s": delay_s}
-                log.warning("status not kept", extra=facts)
+                log.warning("status not kept", extra={"gateways": len(last), "why": str(error), "retry_s": delay_s})
                 await asyncio.wait((stopping,), timeout=delay_s)
                 delay_s = min(delay_s * 2, RETRY_MOST_S)
             else:
-                said.kept()
+                for said in some:
+                    said.kept()
                 return

@@ -53,6 +53,9 @@ async def follow_counts(
             await connection.execute(COUNT_ON, gateway, after.last_seq)
         if after.gaps != before:
             await _rewrite(connection, gateway, rows, after.gaps)
+        for old, new in after.anew:
+            # Nobody can be asked for what lies between two counts, so at least somebody is told.
+            log.warning("a gateway counts anew", extra={"gateway": gateway, "last_seq": old, "seq": new})
         if after.dropped:
             log.warning("too many gaps in a gateway's count", extra={"gateway": gateway, "dropped": after.dropped})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import asyncpg
 
@@ -12,13 +12,22 @@ from app.store.database import plain_url
 from app.store.readings import is_unavailable
 from app.store.waiting import first_of
 from ingest.registry import GatewayEntry, MeterEntry, Registry
+from ingest.status import Word
 
 VERSION = "SELECT version FROM registry_version"
 GATEWAYS = "SELECT id, enterprise, secret_sha256 FROM gateway WHERE active"
 METERS = "SELECT meter_id, enterprise, code, gateway, kind, rolls_over_at FROM meter WHERE active"
-HEARD_STATE = """
-UPDATE gateway SET state = $2, state_at = 'epoch'::timestamptz + $3::bigint * interval '1 microsecond' WHERE id = $1
+HEARD_STATES = """
+WITH held AS MATERIALIZED (
+    SELECT gateway.id, said.state, said.us
+    FROM unnest($1::text[], $2::text[], $3::bigint[]) AS said (id, state, us)
+    JOIN gateway ON gateway.id = said.id
+    ORDER BY gateway.id FOR NO KEY UPDATE OF gateway
+)
+UPDATE gateway SET state = held.state, state_at = 'epoch'::timestamptz + held.us * interval '1 microsecond'
+FROM held WHERE gateway.id = held.id
 """
+"""In the order of the ids, as the ledger locks them: two that lock the same gateways never wait for each other."""
 
 
 class StoredRegistry:
@@ -37,9 +46,10 @@ class StoredRegistry:
             meters = await connection.fetch(METERS)
         return picture(version, gateways, meters)
 
-    async def heard(self, gateway: str, state: str, at_us: int) -> None:
-        """What a gateway (or its last will) said of itself; an unknown gateway changes nothing."""
-        await self._pool.execute(HEARD_STATE, gateway, state, at_us)
+    async def heard(self, words: Sequence[Word]) -> None:
+        """What gateways (or their last wills) said of themselves; an unknown gateway changes nothing."""
+        gateways, states, moments = zip(*words, strict=True)
+        await self._pool.execute(HEARD_STATES, gateways, states, moments)
 
 
 def picture(version: int, gateways: list[asyncpg.Record], meters: list[asyncpg.Record]) -> Registry:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -17,6 +17,7 @@ from ingest.liveness import state_of
 from ingest.validate import Rules, Shelf, admit
 from tests.api.a_service import CITY, NOW, OWN, OWN_REGION, Api, a_meter, is_problem
 
+NOW_US = round(NOW.timestamp() * 1_000_000)
 SPANS_S = (0, 60, 119, 121, 1799, 1801, 86_399, 86_401, 86_400 * 4 + 5, 86_400 * 40)
 
 
@@ -52,6 +53,20 @@ async def test_the_list_says_what_the_rule_says(api: Api) -> None:
     counts = await gateway_states(api.database, CITY, NOW)
     assert counts == {state: [*found.values()].count(state) for state in counts}
     is_problem(await api.get("gateways", params={"state": "asleep"}), 422, "invalid")
+
+
+async def test_what_gateways_say_of_themselves_is_kept_together(api: Api) -> None:
+    for key in ("gw-a1", "gw-a2"):
+        await api.sql(
+            "INSERT INTO gateway (id, enterprise, name, secret_sha256) VALUES ($1, $2, 'x', $3)", key, OWN, key.encode()
+        )
+    at_us = NOW_US - 60_000_000
+    await StoredRegistry(api.database.pool).heard(
+        [("gw-a2", "offline", at_us), ("gw-nobody", "online", at_us), ("gw-a1", "online", NOW_US)]
+    )
+    found = [(await api.get(f"gateways/{key}")).json() for key in ("gw-a1", "gw-a2")]
+    assert [one["said"] for one in found] == ["online", "offline"]
+    assert datetime.fromisoformat(found[1]["said_at"]) == NOW - timedelta(seconds=60)
 
 
 async def heard(api: Api, ledger: ReadingLedger, offset_s: float, *, kind: str = "register", count: int = 8) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ from ingest.packet import (
 )
 from ingest.pipeline import LedgerUnavailable, Limits, Pipeline
 from ingest.resend import GatewayAway
+from ingest.status import Word
 from ingest.wire import resend
 from tests.ingest.fakes import FakeLedger, FakeRegistry, a_registry, counted, metrics
 from tests.ingest.gateway import Gateway
@@ -63,10 +64,10 @@ class Statuses:
     heard_of: list[tuple[str, str]] = field(default_factory=list)
     trouble: bool = False
 
-    async def heard(self, gateway: str, state: str, at_us: int) -> None:
+    async def heard(self, words: Sequence[Word]) -> None:
         if self.trouble:
             raise OSError("no database")
-        self.heard_of.append((gateway, state))
+        self.heard_of += [(gateway, state) for gateway, state, _ in words]
 
 
 @dataclass

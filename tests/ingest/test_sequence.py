@@ -26,8 +26,8 @@ def test_the_gaps_are_the_numbers_below_the_highest_that_did_not_come(arrived: l
     last_seq: int | None = 0
     gaps: list[Gap] = []
     for start, end in pairwise([0, *sorted(cuts), len(arrived)]):
-        last_seq, gaps, _ = follow(last_seq, gaps, arrived[start:end])
-    last_seq, gaps, _ = follow(last_seq, gaps, arrived[max(cuts, default=0) :])
+        last_seq, gaps, *_ = follow(last_seq, gaps, arrived[start:end])
+    last_seq, gaps, *_ = follow(last_seq, gaps, arrived[max(cuts, default=0) :])
     assert last_seq == max(arrived)
     assert missing(gaps) == sorted(set(range(1, max(arrived))) - set(arrived))
     assert gaps == sorted(gaps)
@@ -35,16 +35,22 @@ def test_the_gaps_are_the_numbers_below_the_highest_that_did_not_come(arrived: l
 
 @given(st.lists(st.integers(0, 2**63 - 1) | st.integers(0, 20)))
 def test_numbers_that_lie_keep_few_gaps_below_the_last_number(seen: list[int]) -> None:
-    last_seq, gaps, _ = follow(None, [], seen)
+    last_seq, gaps, *_ = follow(None, [], seen)
     assert len(gaps) <= GAPS_MAX
     assert all(first <= last < (last_seq or 0) and last - first < JUMP_MAX for first, last in gaps)
-    assert follow(last_seq, gaps, seen[-1:])[:2] == (last_seq, gaps)
+    if not seen or seen[-1] > 1:  # a 0 or 1 after a thousand is a new count, also one that filled a gap a moment ago
+        assert follow(last_seq, gaps, seen[-1:])[:2] == (last_seq, gaps)
+
+
+def test_a_first_number_that_comes_twice_leaves_nothing_unasked() -> None:
+    last_seq, gaps, *_ = follow(None, [], [0, 1000, 1, 1, 1001])
+    assert (last_seq, gaps) == (1001, [(2, 1000)])
 
 
 @given(st.none() | st.integers(0, 9), st.lists(st.integers(0, 9)))
 def test_in_step_means_that_following_changes_no_gap(last_seq: int | None, seen: list[int]) -> None:
     if in_step(last_seq, seen):
-        assert follow(last_seq, [], seen) == (seen[-1] if seen else last_seq, [], 0)
+        assert follow(last_seq, [], seen) == (seen[-1] if seen else last_seq, [], 0, [])
 
 
 @pytest.mark.parametrize(
@@ -67,6 +73,14 @@ def test_one_number_after_the_last(last_seq: int | None, seq: int, expected: tup
 
 def test_of_too_many_gaps_the_oldest_are_given_up() -> None:
     every_other = list(range(1, 2 * GAPS_MAX + 8, 2))
-    last_seq, gaps, dropped = follow(1, [], every_other)
+    last_seq, gaps, dropped, _ = follow(1, [], every_other)
     assert (last_seq, len(gaps), dropped) == (every_other[-1], GAPS_MAX, 3)
     assert gaps[0] == (8, 8)
+
+
+def test_where_a_count_began_anew_is_told() -> None:
+    seen = [6, 1_000_000, 1_000_002, 1, 2, 4]
+    followed = follow(5, [(2, 3)], seen)
+    assert followed.anew == [(6, 1_000_000), (1_000_002, 1)]
+    assert (followed.last_seq, followed.gaps) == (4, [(3, 3)])
+    assert follow(None, [], [7]).anew == []

@@ -114,3 +114,11 @@ def test_pauses_double_up_to_an_hour() -> None:
     assert pauses_s(30.0)[:4] == [30.0, 60.0, 120.0, 240.0]
     assert pauses_s(30.0)[-1] == PAUSE_MOST_S
     assert set(pauses_s(7200.0)) == {7200.0}
+
+
+async def test_a_count_that_begins_anew_is_named(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    await desk.came(5, 2_000_000, 2_000_001, 0)
+    named = [record for record in caplog.records if record.message == "a gateway counts anew"]
+    assert [(one.__dict__["last_seq"], one.__dict__["seq"]) for one in named] == [(5, 2_000_000), (2_000_001, 0)]
+    assert {one.__dict__["gateway"] for one in named} == {GATEWAY}
+    assert await desk.asks_after(GRACE_S) == []
