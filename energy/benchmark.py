@@ -8,10 +8,11 @@ ratio: there the difference says all.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
+from fractions import Fraction
 
 from energy.reading import Role
 from energy.tce import EXACT
@@ -242,12 +243,10 @@ def standing(energy: Decimal, output: Decimal, benchmark: Decimal | None, baseli
     )
 
 
-def limit_met(
-    energy: Decimal, output: Decimal, levels: tuple[Decimal | None, Decimal | None, Decimal | None]
-) -> int | None:
+def limit_met(energy: Decimal, output: Decimal, levels: Sequence[Decimal | Fraction | None]) -> int | None:
     """The best of levels 1, 2 and 3 that is kept; 0 when level 3, the legal limit, is not; None without a limit."""
     for number, level in enumerate(levels, start=1):
-        if level is not None and energy <= EXACT.multiply(level, output):
+        if level is not None and Fraction(energy) <= Fraction(level) * Fraction(output):
             return number
     return None if levels[2] is None else 0
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
+from fractions import Fraction
 
 from energy.benchmark import (
     SOLID_FUELS,
@@ -20,6 +21,7 @@ from energy.benchmark import (
     output_scale,
     standing,
 )
+from energy.correction import Corrected
 from energy.reading import Role
 from energy.rollup import Status
 from energy.tce import EXACT, Basis
@@ -110,6 +112,12 @@ class Level:
     source: str
     verified: bool
     note: str
+    corrected: Corrected | None = None
+
+    @property
+    def limits_in_force(self) -> tuple[Decimal | Fraction | None, ...]:
+        """The limits with the corrections that the standard makes for the line; without any, as they are printed."""
+        return self.limits if self.corrected is None else self.corrected.limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +176,9 @@ def judged(figures: LineFigures, level: Level, unit: str, *, accumulates: bool) 
     output = EXACT.multiply(figures.output, output_scale(unit, wanted))
     scaled = EXACT.multiply(energy, scale)
     return Verdict(
-        level, standing(scaled, output, level.benchmark, level.baseline), limit_met(scaled, output, level.limits)
+        level,
+        standing(scaled, output, level.benchmark, level.baseline),
+        limit_met(scaled, output, level.limits_in_force),
     )
 
 

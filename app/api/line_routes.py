@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import date
 from decimal import Decimal
+from fractions import Fraction
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -38,6 +39,7 @@ from app.api.parameters import IsoDate, known_parameters
 from app.api.problems import BadCursor, BadQuery, Forbidden
 from app.api.schemas import (
     BenchmarksOut,
+    CorrectionOut,
     LevelOut,
     LineChange,
     LineOut,
@@ -53,6 +55,7 @@ from app.store.coefficients import sees_all
 from app.store.entries import LevelFields, LevelIn, LineIn, OutputIn, values_of
 from app.store.registry import Fields, NotThere
 from energy.benchmark import SHOWN, Indicator, Position, level_units, output_scale, quotient
+from energy.correction import Attributes, Corrected
 from energy.interval import from_us
 from energy.line import Level, Verdict
 from energy.tce import Basis
@@ -182,6 +185,20 @@ def output_out(row: Fields, unit: str) -> dict[str, Any]:
 async def list_products(deps: Deps, caller: Reader, request: Request, asked: AskedFormat = None) -> Response:
     """What lines make, with the unit it is counted in."""
     return listed(request, await levels.products(deps.database), None, asked, "products", ProductOut)
+
+
+@router.get("/corrections", operation_id="listCorrections", response_model=Listed[CorrectionOut])
+async def list_corrections(deps: Deps, caller: Reader, request: Request, asked: AskedFormat = None) -> Response:
+    """What the standards' legal limits change by with the attributes of a line, with source and sureness."""
+    names = ("base", "unit", "most", "constant", "needs_above", "level1", "level2", "level3")
+    found = await levels.corrections(deps.database)
+    items = [
+        {"id": row["correction_id"]}
+        | {name: value for name, value in row.items() if name != "correction_id"}
+        | {name: number(row[name]) for name in names}
+        for row in found
+    ]
+    return listed(request, items, None, asked, "corrections", CorrectionOut)
 
 
 @router.get("/levels", operation_id="listLevels", response_model=Listed[LevelOut])
@@ -371,11 +388,16 @@ def standing_out(one: LineStanding) -> dict[str, Any]:
         "condition": line.condition,
         "capacity_per_year": number(line.capacity_per_year),
         "output_unit": line.unit,
+        "attributes": shown_attributes(line.attributes),
         "meters": [{"code": code, "share": number(share)} for code, share in one.shares.items()],
         **levels_out(one.levels),
         **judged_out(one, one.month),
         "year": judged_out(one, one.year),
     }
+
+
+def shown_attributes(said: Attributes) -> dict[str, Any]:
+    return {key.value: value if isinstance(value, bool) else number(value) for key, value in said.items()}
 
 
 def levels_out(found: Sequence[Level]) -> dict[str, Any]:
@@ -395,9 +417,31 @@ def levels_out(found: Sequence[Level]) -> dict[str, Any]:
                 "source": level.source,
                 "verified": level.verified,
                 "note": level.note,
+                **({} if level.corrected is None else corrected_out(level.corrected)),
             }
         )
     return {"benchmark_levels": by_kind["benchmark"], "limit_levels": by_kind["limit"]}
+
+
+def corrected_out(found: Corrected) -> dict[str, Any]:
+    """The corrections that were made, each with what it changed, and the limits that follow, to six decimals."""
+    applied = [
+        {
+            "attribute": one.correction.attribute.value,
+            "value": one.value if isinstance(one.value, bool) else number(one.value),
+            "how": one.correction.how.value,
+            **{f"level{place}": shown_fraction(change) for place, change in enumerate(one.changes, start=1)},
+            "source": one.correction.source,
+            "verified": one.correction.verified,
+        }
+        for one in found.applied
+    ]
+    after = {f"corrected_level{place}": shown_fraction(level) for place, level in enumerate(found.limits, start=1)}
+    return {"corrections": applied, **after}
+
+
+def shown_fraction(value: Fraction | None) -> Decimal | None:
+    return None if value is None else number(quotient(Decimal(value.numerator), Decimal(value.denominator)))
 
 
 def judged_out(one: LineStanding, judged: Judged) -> dict[str, Any]:
@@ -449,8 +493,11 @@ def _tonnes(verdict: Verdict | None, gap: Decimal | None) -> Decimal | None:
 
 def _to_limit(verdict: Verdict | None) -> Decimal | None:
     """How far energy per unit lies above level 3, the legal limit; below zero it is kept."""
-    limit = None if verdict is None else verdict.level.limits[2]
-    return None if verdict is None or limit is None else number(verdict.standing.unit_energy - limit)
+    limit = None if verdict is None else verdict.level.limits_in_force[2]
+    if verdict is None or limit is None:
+        return None
+    shown = Fraction(limit)
+    return number(verdict.standing.unit_energy - quotient(Decimal(shown.numerator), Decimal(shown.denominator)))
 
 
 def _per_unit(one: LineStanding, judged: Judged, tonnes: Decimal | None) -> Decimal | None:

@@ -30,6 +30,7 @@ from app.store.entries import (
 from energy.benchmark import Indicator, Position
 from energy.budget import BudgetBasis, PlanSource, Tier
 from energy.consumption import HoldReason
+from energy.correction import Attribute, How, Side
 from energy.interval import Level
 from energy.quality import Calibration, Repair
 from energy.reading import MAX_ABS_VALUE, Kind, Role
@@ -723,6 +724,20 @@ class LineChange(LineFields):
     active: bool = True
 
 
+class LineAttributesOut(BaseModel):
+    """What is said of a line; what is not said is not there."""
+
+    altitude_m: float | None = None
+    pressure_pa: float | None = None
+    clinker_percent: float | None = None
+    feed_grade_percent: float | None = None
+    hot_metal_percent: float | None = None
+    wet_quenching: bool | None = None
+    oleum_20: bool | None = None
+    sun_dried_salt: bool | None = None
+    stainless: bool | None = None
+
+
 class LineMeterOut(BaseModel):
     code: str
     share: float
@@ -738,6 +753,7 @@ class LineOut(BaseModel):
     condition: str
     capacity_per_year: float
     unit: str
+    attributes: LineAttributesOut
     meters: list[LineMeterOut]
     active: bool
     created_at: datetime
@@ -763,7 +779,7 @@ class LineLevelOut(BaseModel):
     edition: str
     source: str
     verified: bool
-    note: str = Field(description="Corrections of the standard that this first indicator does not make.")
+    note: str = Field(description="What the standard says beside the numbers, such as its corrections.")
 
 
 class BenchmarkLevelOut(LineLevelOut):
@@ -771,10 +787,51 @@ class BenchmarkLevelOut(LineLevelOut):
     baseline: float
 
 
-class LimitLevelOut(LineLevelOut):
-    level1: float | None
+class AppliedOut(BaseModel):
+    attribute: Attribute
+    value: float | bool = Field(description="As it is said of the line.")
+    how: How
+    level1: float | None = Field(description="What is added to level 1, or what it is multiplied with; null: neither.")
     level2: float | None
     level3: float | None
+    source: str
+    verified: bool
+
+
+class LimitLevelOut(LineLevelOut):
+    level1: float | None = Field(description="As the standard prints it.")
+    level2: float | None
+    level3: float | None
+    corrections: list[AppliedOut] = Field(description="That the standard makes for what is said of the line.")
+    corrected_level1: float | None = Field(description="What the line is held against.")
+    corrected_level2: float | None
+    corrected_level3: float | None
+
+
+class CorrectionOut(BaseModel):
+    id: int
+    product: str
+    indicator: Indicator
+    edition: str
+    condition: str
+    attribute: Attribute
+    how: How = Field(
+        description="add: the level plus its amount for each point; times: the level x (`constant` + amount x points)."
+    )
+    side: Side
+    base: float
+    unit: float = Field(description="Of the attribute, a point.")
+    most: float | None = Field(description="So many points at most.")
+    constant: float
+    needs: Attribute | None = Field(description="It holds only where this attribute is above `needs_above`.")
+    needs_above: float | None
+    level1: float | None = Field(description="A point's amount; null: the level is left as it is.")
+    level2: float | None
+    level3: float | None
+    valid_from: date
+    valid_to: date | None
+    source: str
+    verified: bool
 
 
 class OtherVerdictOut(BaseModel):
@@ -835,6 +892,7 @@ class LineStandingOut(JudgedOut):
     condition: str
     capacity_per_year: float
     output_unit: str
+    attributes: LineAttributesOut
     meters: list[LineMeterOut]
     benchmark_levels: list[BenchmarkLevelOut]
     limit_levels: list[LimitLevelOut]

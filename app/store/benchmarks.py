@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 
@@ -13,6 +14,7 @@ from app.store.numeric_wire import exact_sum
 from app.store.readings import MOMENT
 from app.store.rollups import Connection
 from energy.benchmark import Indicator, Position, applies, output_scale, range_of
+from energy.correction import Attribute, Attributes, Correction, How, Side, correct
 from energy.interval import Level as BucketLevel
 from energy.interval import SiteCalendar
 from energy.line import Level, LineFigures, LineMonth, Part, Verdict, judged, month_figures, year_figures
@@ -22,7 +24,8 @@ from energy.tce import Basis
 LINES = """
 SELECT line.line_id, line.enterprise, enterprise.name AS enterprise_name, enterprise.region, line.code, line.name,
        line.product, product.name_zh AS product_zh, product.name_en AS product_en, product.industry,
-       product.accumulates, product.unit AS product_unit, line.condition, line.capacity_per_year, line.unit
+       product.accumulates, product.unit AS product_unit, line.condition, line.capacity_per_year, line.unit,
+       line.attributes
 FROM line JOIN enterprise ON enterprise.id = line.enterprise JOIN product ON product.code = line.product
 WHERE line.active AND ($1::text IS NULL OR line.enterprise = $1)
   AND ($2::text IS NULL OR starts_with(enterprise.region, $2))
@@ -47,6 +50,10 @@ SELECT * FROM level WHERE product = ANY ($1::text[])
       ELSE valid_from <= $2 AND (valid_to IS NULL OR valid_to > $2) END
 ORDER BY product, kind, indicator, condition
 """
+CORRECTIONS = """
+SELECT * FROM level_correction WHERE product = ANY ($1::text[])
+  AND valid_from <= $2 AND (valid_to IS NULL OR valid_to > $2) ORDER BY correction_id
+"""
 BENCHMARK, LIMIT = "benchmark", "limit"
 
 
@@ -69,6 +76,7 @@ class LineInfo:
     condition: str
     capacity_per_year: Decimal
     unit: str
+    attributes: Attributes
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,16 +133,23 @@ async def line_standings(
     ends_us = calendar.bucket_end(BucketLevel.MONTH, month_us)
     year_us = calendar.date_start_us(month.replace(month=1))
     async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
-        lines = [LineInfo(**dict(row)) for row in await connection.fetch(LINES, enterprise, region)]
+        lines = [_line(row) for row in await connection.fetch(LINES, enterprise, region)]
         numbers = [one.line_id for one in lines]
         parts = await connection.fetch(PARTS, numbers, year_us, ends_us)
         outputs = await connection.fetch(OUTPUTS, numbers, month.replace(month=1), month)
         levels = await _levels(connection, {one.product for one in lines}, month, edition)
+        corrections = await _corrections(connection, {one.product for one in lines}, month)
     spans = [(start, min(end, now_us) - start) for start, end in calendar.buckets(BucketLevel.MONTH, year_us, ends_us)]
     months = _Months(parts, outputs, [(start, lasted) for start, lasted in spans if lasted > 0], calendar)
     shares = _shares(parts)
     return [
-        _standing(one, shares.get(one.line_id, {}), levels.get(one.product, []), months.of(one.line_id))
+        _standing(
+            one,
+            shares.get(one.line_id, {}),
+            levels.get(one.product, []),
+            corrections.get(one.product, []),
+            months.of(one.line_id),
+        )
         for one in lines
     ]
 
@@ -160,6 +175,47 @@ async def _levels(
             row["note"],
         )
         found.setdefault(row["product"], []).append(level)
+    return found
+
+
+def _line(row: asyncpg.Record) -> LineInfo:
+    return LineInfo(**{**dict(row), "attributes": attributes_of(row["attributes"])})
+
+
+def attributes_of(kept: str) -> Attributes:
+    """What the ledger keeps of a line's circumstances, with every digit."""
+    return {Attribute(name): value for name, value in json.loads(kept, parse_float=Decimal, parse_int=Decimal).items()}
+
+
+@dataclass(frozen=True, slots=True)
+class LevelCorrection:
+    """A correction with the levels that it is one of."""
+
+    indicator: Indicator
+    edition: str
+    condition: str
+    correction: Correction
+
+
+async def _corrections(connection: Connection, products: set[str], month: date) -> dict[str, list[LevelCorrection]]:
+    found: dict[str, list[LevelCorrection]] = {}
+    for row in await connection.fetch(CORRECTIONS, sorted(products), month):
+        correction = Correction(
+            Attribute(row["attribute"]),
+            How(row["how"]),
+            Side(row["side"]),
+            row["base"],
+            row["unit"],
+            row["most"],
+            row["constant"],
+            None if row["needs"] is None else Attribute(row["needs"]),
+            row["needs_above"],
+            (row["level1"], row["level2"], row["level3"]),
+            row["source"],
+            row["verified"],
+        )
+        one = LevelCorrection(Indicator(row["indicator"]), row["edition"], row["condition"], correction)
+        found.setdefault(row["product"], []).append(one)
     return found
 
 
@@ -219,9 +275,15 @@ def _part(meter: asyncpg.Record, row: asyncpg.Record | None) -> Part:
 
 
 def _standing(
-    one: LineInfo, shares: Mapping[str, Decimal], levels: Sequence[Level], months: Sequence[LineMonth]
+    one: LineInfo,
+    shares: Mapping[str, Decimal],
+    levels: Sequence[Level],
+    corrections: Sequence[LevelCorrection],
+    months: Sequence[LineMonth],
 ) -> LineStanding:
     chosen, lacking = chosen_levels(levels, one.condition)
+    chosen = [corrected_level(level, corrections, one.attributes) for level in chosen]
+    lacking += [reason for level in chosen if level.corrected is not None for reason in level.corrected.reasons]
     last = months[-1] if months else LineMonth("", 0, None, ())
     month = month_figures(last, one.condition)
     year = year_figures(months, one.condition, accumulates=one.accumulates)
@@ -249,6 +311,21 @@ def chosen_levels(levels: Sequence[Level], condition: str) -> tuple[list[Level],
                 wider = range_of(condition) is not None
                 lacking.append(f"{kind}-{'condition-too-coarse' if wider else 'condition-needed'}")
     return chosen, lacking
+
+
+def corrected_level(level: Level, corrections: Sequence[LevelCorrection], said: Attributes) -> Level:
+    """A limit with the corrections that its own standard makes for a line of which this is said. Pure.
+
+    Of benchmark levels (标杆, 基准) no correction is known.
+    """
+    if level.kind != LIMIT:
+        return level
+    mine = [
+        one.correction
+        for one in corrections
+        if (one.indicator, one.edition) == (level.indicator, level.edition) and one.condition in ("", level.condition)
+    ]
+    return replace(level, corrected=correct(level.limits, mine, said))
 
 
 def _judged(figures: LineFigures, levels: Sequence[Level], one: LineInfo, reasons: Sequence[str]) -> Judged:

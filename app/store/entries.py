@@ -11,7 +11,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_serializer
 
 from energy.benchmark import Indicator
 from energy.budget import BudgetBasis
@@ -144,13 +144,47 @@ class LineMeterIn(Body):
     share: Share = Decimal(1)
 
 
+Percent = Annotated[Decimal, Field(ge=0, le=100, max_digits=10)]
+
+
+class LineAttributes(Body):
+    """Circumstances that a standard corrects its limits for; what is not said is as the standard takes it."""
+
+    altitude_m: Annotated[Decimal, Field(ge=-500, le=9000, max_digits=10)] | None = None
+    pressure_pa: Annotated[Decimal, Field(ge=30_000, le=120_000, max_digits=12)] | None = Field(
+        default=None, description="The yearly mean of the local air pressure."
+    )
+    clinker_percent: Percent | None = Field(default=None, description="Clinker in cement.")
+    feed_grade_percent: Percent | None = Field(default=None, description="Iron in what a blast furnace is fed.")
+    hot_metal_percent: Percent | None = Field(default=None, description="Hot metal in an electric arc furnace.")
+    wet_quenching: bool | None = Field(default=None, description="Of coke.")
+    oleum_20: bool | None = Field(default=None, description="20 % oleum is made beside sulfuric acid.")
+    sun_dried_salt: bool | None = Field(default=None, description="Soda ash is made from sun-dried salt.")
+    stainless: bool | None = Field(default=None, description="The furnace makes stainless steel.")
+
+    def kept(self) -> dict[str, Any]:
+        """As the ledger keeps them: only what is said."""
+        said = self.model_dump(exclude_none=True)
+        return {name: value if isinstance(value, bool) else plain_number(value) for name, value in said.items()}
+
+
+def plain_number(value: Decimal) -> int | float:
+    """A number of JSON; ten digits go through a float and back unharmed."""
+    return int(value) if value == value.to_integral_value() else float(value)
+
+
 class LineFields(Body):
     name: Name | None = Field(default=None, description="Without it the code.")
     product: Name = Field(description="Its code, or its Chinese or English name; `products` lists them.")
     condition: Condition = Field(default="", description="Such as `E <= 0.5 %` or `capacity 60 t`; decides the level.")
     capacity_per_year: Capacity
     unit: UnitWord = Field(description="Of capacity and output: t, 10^4 t, m2, weight case, kWh, …")
+    attributes: LineAttributes = LineAttributes()
     meters: list[LineMeterIn] = Field(max_length=200)
+
+    @field_serializer("attributes")
+    def _kept(self, said: LineAttributes) -> dict[str, Any]:
+        return said.kept()
 
 
 class LineIn(LineFields):

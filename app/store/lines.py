@@ -49,7 +49,8 @@ class MonthInFuture(ValueError):
 async def create_line(connection: AsyncConnection, fields: Fields, actor: str) -> Fields:
     """Raises WrongField, AlreadyThere, SharesExceedOne, CountedTwice."""
     found = await product_named(connection, fields["product"])
-    row = {name: fields[name] for name in ("enterprise", "code", "condition", "capacity_per_year", "unit")}
+    named = ("enterprise", "code", "condition", "capacity_per_year", "unit", "attributes")
+    row = {name: fields[name] for name in named}
     row |= {"name": fields["name"] or fields["code"], "product": found["code"]}
     await _check(connection, row, found)
     key = f"{fields['enterprise']}/{fields['code']}"
@@ -66,7 +67,7 @@ async def change_line(connection: AsyncConnection, number: int, fields: Fields, 
     """Everything of a line but its enterprise and code. Raises what `create_line` raises, and NotThere."""
     before = await line_of(connection, number)
     found = await product_named(connection, fields["product"])
-    row = {name: fields[name] for name in ("condition", "capacity_per_year", "unit", "active")}
+    row = {name: fields[name] for name in ("condition", "capacity_per_year", "unit", "attributes", "active")}
     row |= {"name": fields["name"] or before["code"], "product": found["code"]}
     await _check(connection, row, found)
     await connection.execute(update(line).where(line.c.line_id == number).values(**row, updated_at=func.now()))

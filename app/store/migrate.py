@@ -28,6 +28,7 @@ from app.store.tables import (
     coal_factor,
     factor_set,
     level,
+    level_correction,
     meter,
     product,
     reference_set,
@@ -37,7 +38,7 @@ from app.store.tables import (
 
 REFERENCE = files("app.store") / "reference"
 NATIONAL_TABLES = ("regions", "carriers", "coal_factors", "co2_factors")
-LEVEL_TABLES = ("products", "levels")
+LEVEL_TABLES = ("products", "levels", "corrections")
 MEANING: dict[str, Any] = {"": None, "yes": True, "no": False}
 # Two services may start at once: whoever comes second waits here and then finds everything done.
 MIGRATION_LOCK = 0x7463_6577
@@ -166,6 +167,9 @@ def _load_levels(connection: Connection) -> None:
         _typed(level, row) | {"origin": "reference"} for row in reference_rows("levels", empty=("condition", "note"))
     ]
     connection.execute(upsert(level).on_conflict_do_nothing(), rows)
+    connection.execute(delete(level_correction))
+    corrections = [_typed(level_correction, row) for row in reference_rows("corrections", empty=("condition",))]
+    connection.execute(insert(level_correction), corrections)
     connection.execute(delete(reference_set).where(reference_set.c.name == "levels"))
     connection.execute(insert(reference_set).values(name="levels", sha256=digest))
 

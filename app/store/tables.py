@@ -224,6 +224,26 @@ level = Table(
     moment("entered_at", now=True),
 )
 
+level_correction = Table(
+    "level_correction",
+    metadata,
+    Column("correction_id", Integer, Identity(always=True), primary_key=True),
+    required("product", Text, ForeignKey("product.code")),
+    required("indicator", Text),
+    required("edition", Text),
+    Column("condition", Text, nullable=False, server_default=text("''::text")),
+    *(required(name, Text) for name in ("attribute", "how", "side")),
+    *(required(name, Numeric) for name in ("base", "unit")),
+    Column("most", Numeric),
+    required("constant", Numeric),
+    Column("needs", Text),
+    *(Column(name, Numeric) for name in ("needs_above", "level1", "level2", "level3")),
+    required("valid_from", Date),
+    Column("valid_to", Date),
+    required("source", Text),
+    required("verified", Boolean),
+)
+
 line = Table(
     "line",
     metadata,
@@ -236,6 +256,7 @@ line = Table(
     required("capacity_per_year", Numeric),
     required("unit", Text),
     Column("active", Boolean, nullable=False, server_default=text("true")),
+    Column("attributes", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
     moment("created_at", now=True),
     moment("updated_at", now=True),
     UniqueConstraint("enterprise", "code"),

@@ -383,3 +383,50 @@ async def test_lines_held_against_levels_come_as_a_table(api: Api) -> None:
     assert cells["code"] == "K1"
     assert "unit_energy" in header
     assert "year_unit_energy" in header
+
+
+# Corrections ----------------------------------------------------------------------------------------------------------
+
+CEMENT = {"product": "cement", "code": "C1"}
+
+
+async def test_a_limit_is_corrected_for_what_is_said_of_the_line_and_the_answer_shows_how(api: Api) -> None:
+    """70 % clinker: 5 points less than 75, so 94 - 5 x 1.20 = 88; 90.3315 kgce/t keep the printed limit alone."""
+    line = await a_line(api, **CEMENT, attributes={"clinker_percent": 70})
+    await drawn(api, ("2026-10", 73_500_000))
+    await output(api, line, "2026-10", 100_000)
+    found = await the_line(api)
+    assert (found["unit_energy"], found["limit_level"], found["difference_to_limit"]) == (90.3315, 0, 2.3315)
+    assert found["attributes"] == {"clinker_percent": 70}
+    (level,) = (one for one in found["limit_levels"] if one["indicator"] == "energy")
+    assert (level["level1"], level["level2"], level["level3"]) == (80, 87, 94)
+    assert (level["corrected_level1"], level["corrected_level2"], level["corrected_level3"]) == (74.5, 81.25, 88)
+    (made,) = level["corrections"]
+    assert (made["attribute"], made["value"], made["how"]) == ("clinker_percent", 70, "add")
+    assert (made["level1"], made["level2"], made["level3"]) == (-5.5, -5.75, -6)
+    assert made["source"].startswith("GB 16780-2021")
+
+    change = {name: CLINKER[name] for name in ("capacity_per_year", "unit", "meters")} | {"product": "cement"}
+    assert (await api.put(f"lines/{line}", change)).json()["attributes"] == {}
+    found = await the_line(api)
+    assert (found["limit_level"], found["difference_to_limit"]) == (3, -3.6685)
+    assert found["limit_levels"][0]["corrections"] == []
+    trail = (await api.get("audit", params={"object_kind": "line"})).json()["items"][0]
+    assert trail["before"]["attributes"] == {"clinker_percent": 70}
+
+
+async def test_corrections_are_listed_with_their_source(api: Api) -> None:
+    found = (await api.get("corrections", role="enterprise")).json()["items"]
+    (clinker,) = (one for one in found if one["product"] == "cement_clinker")
+    assert (clinker["attribute"], clinker["needs"], clinker["needs_above"]) == ("pressure_pa", "altitude_m", 1500)
+    assert (clinker["constant"], clinker["level3"], clinker["unit"]) == (1.179, -0.211, 101_325)
+    table = await api.get("corrections", params={"format": "csv"})
+    assert table.text.count("\n") == len(found) + 1
+    assert (await api.get("lines", params={"format": "csv"})).status_code == 200
+    assert (await api.get(f"enterprises/{OWN}/benchmarks", params={"format": "csv"})).status_code == 200
+
+
+async def test_attributes_that_cannot_be_are_refused(api: Api) -> None:
+    for said in ({"clinker_percent": 101}, {"pressure_pa": 101}, {"wet_quenching": "perhaps"}, {"colour": 1}):
+        is_problem(await api.post("lines", CLINKER | {"attributes": said}), 422, "invalid")
+    assert await api.sql("SELECT FROM line") == []
