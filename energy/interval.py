@@ -116,7 +116,7 @@ class SiteCalendar:
     def bucket_start(self, level: Level, at_us: int) -> int:
         """Where the bucket that contains the instant starts."""
         if level is Level.HOUR:
-            return int(self.hour_edges_us(at_us, at_us)[0])
+            return _hour_start_us(self, at_us)
         day = self.local_date(at_us)
         following = self.date_start_us(_next_of(level, day))
         # Where clocks go back over midnight, the new day has begun although they show the old one again.
@@ -227,6 +227,12 @@ def _next_of(level: Level, day: date) -> date:
     if level is Level.MONTH:
         return date(day.year + day.month // 12, day.month % 12 + 1, 1)
     return day + timedelta(days=1)
+
+
+@lru_cache(maxsize=4096)
+def _hour_start_us(calendar: SiteCalendar, at_us: int) -> int:
+    """Kept, because meters are read all at the same times."""
+    return int(calendar.hour_edges_us(at_us, at_us)[0])
 
 
 def _offset_us(zone: ZoneInfo, at_us: int) -> int:

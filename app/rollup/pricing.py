@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from app.rollup.recompute import MeterHours, Tariff
-from app.store.numeric_wire import Wide, exact_product, wide_products
+from app.store.numeric_wire import Wide, added_up, exact_product, wide_products
 from app.store.rollups import MeterAccount
+from energy.consumption import SAFE_NANO
 from energy.tce import contribution
 
 Int64s = npt.NDArray[np.int64]
@@ -21,6 +22,8 @@ NANO = Decimal("1e-9")
 NO_FACTOR = Decimal(0)
 """Stands where a figure is null anyway."""
 FIGURES = 4
+CELLS_A_ROW = 16
+"""A table of all enterprises and hours up to so many times the rows is quicker than sorting them."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -166,28 +169,50 @@ def _joined(arrays: Sequence[Int64s] | Sequence[npt.NDArray[np.int64] | npt.NDAr
 def priced(hours: Hours, tariff: Tariff) -> Figures:
     """The hours as they are to be stored: quantity in the carrier's normal unit, coal equivalents, CO2."""
     which, columns = _factors(hours, tariff)
-    figures = tuple(
-        wide_products(hours.quantity_nano, [NO_FACTOR if f is None else f for f in column], which) for column in columns
-    )
+    factors = [[NO_FACTOR if factor is None else factor for factor in column] for column in columns]
+    figures = wide_products(hours.quantity_nano, factors, which)
     known = tuple(np.array([f is not None for f in column] or [True])[which] for column in columns)
     rows = Figures(hours.meter, hours.hour_us, figures, known, hours.measured_us, hours.estimated_us, hours.held)
     return rows.summed(hours.meter, hours.hour_us)
+
+
+def alike(hours: Hours) -> Hours:
+    """The hours with those of one enterprise, carrier, role and unit added up: their sums are the same once priced.
+
+    A row of the answer is of any one of its meters. Where the sums could leave int64 nothing is added.
+    """
+    kinds: dict[tuple[object, ...], int] = {}
+    for one in hours.scales:
+        kinds.setdefault(_kind(one), len(kinds))
+    quantity = hours.quantity_nano
+    if len(kinds) == len(hours.scales) or float(np.abs(quantity.astype(np.float64)).sum()) >= SAFE_NANO:
+        return hours
+    kind = np.array([kinds[_kind(one)] for one in hours.scales], np.int64)[hours.scale]
+    group, first = _groups(kind, hours.hour_us)
+    columns = quantity.astype(np.int64), hours.measured_us, hours.estimated_us, hours.held
+    summed, measured_us, estimated_us, held = (added_up(column, group, len(first)) for column in columns)
+    rows = hours.meter[first], hours.hour_us[first], summed, measured_us, estimated_us, held
+    return Hours(*rows, hours.scale[first], hours.scales)
+
+
+def _kind(scale: Scales) -> tuple[object, ...]:
+    account = scale.account
+    return scale.per_raw, account.carrier, account.enterprise, account.region, account.role
 
 
 def _factors(hours: Hours, tariff: Tariff) -> tuple[Int64s, list[list[Decimal | None]]]:
     """For every row the place of its factors, and these: what 1e-9 of a raw unit is in each of the four figures."""
     periods = tariff.periods(hours.hour_us)
     span = int(periods.max(initial=0)) + 1
-    pairs, which = np.unique(hours.scale * span + periods, return_inverse=True)
+    pairs, which = _distinct(hours.scale * span + periods)
     columns: list[list[Decimal | None]] = [[] for _ in range(FIGURES)]
     known: dict[tuple[object, ...], tuple[Decimal | None, ...]] = {}
     for scale, period in zip((pairs // span).tolist(), (pairs % span).tolist(), strict=True):
         one = hours.scales[scale]
-        account = one.account
-        key = (one.per_raw, account.carrier, account.enterprise, account.region, account.role, period)
+        key = (*_kind(one), period)
         if key not in known:
             unit = exact_product(one.per_raw, NANO)
-            tonnes = (Decimal(1), *tariff.per_unit(account, period))
+            tonnes = (Decimal(1), *tariff.per_unit(one.account, period))
             known[key] = tuple(None if one is None else exact_product(unit, one) for one in tonnes)
         for column, factor in zip(columns, known[key], strict=True):
             column.append(factor)
@@ -195,7 +220,15 @@ def _factors(hours: Hours, tariff: Tariff) -> tuple[Int64s, list[list[Decimal | 
     places = np.array([distinct[row] for row in zip(*columns, strict=True)], np.int64)
     if not distinct:
         return np.empty(0, np.int64), columns
-    return places[which.reshape(-1)], [list(column) for column in zip(*distinct, strict=True)]
+    return places[which], [list(column) for column in zip(*distinct, strict=True)]
+
+
+def _distinct(numbers: Int64s) -> tuple[Int64s, Int64s]:
+    """The distinct numbers, and each one's place among them. Quick where equal ones stand in long runs."""
+    fresh = np.r_[True, numbers[1:] != numbers[:-1]][: len(numbers)]
+    starts = np.flatnonzero(fresh)
+    distinct, place = np.unique(numbers[starts], return_inverse=True)
+    return distinct, np.repeat(place.reshape(-1), np.diff(starts, append=len(numbers)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -228,22 +261,48 @@ def by_enterprise(rows: Figures, accounts: Mapping[int, MeterAccount]) -> Enterp
     gross = np.array([int(sign.gross) for sign in signs], np.int64)[place]
     net = np.array([int(sign.net) for sign in signs], np.int64)[place]
     pair = np.array([number[account.enterprise, account.carrier] for account in mine], np.int64)[place]
-    counting = np.flatnonzero((gross != 0) | (net != 0))
-    order = counting[np.lexsort((rows.start_us[counting], pair[counting]))]
-    chosen, gross, net, pair = rows.chosen(order), gross[order], net[order], pair[order]
-    if not len(chosen):
-        return EnterpriseFigures(pairs, chosen, chosen.figures)
-    starts = np.flatnonzero(np.r_[True, (np.diff(pair) != 0) | (np.diff(chosen.start_us) != 0)])
-    unsigned = bool((gross == 1).all())
+    rows, gross, net, pair = _counting(rows, gross, net, pair)
+    group, first = _groups(pair, rows.start_us)
+    count = len(first)
     signed = Figures(
-        pair,
-        chosen.start_us,
-        chosen.figures if unsigned else tuple(figure.times(gross) for figure in chosen.figures),
-        chosen.known,
-        chosen.measured_us,
-        chosen.estimated_us,
-        chosen.held,
-    ).summed(pair, chosen.start_us)
+        pair[first],
+        rows.start_us[first],
+        _gathered(rows.figures, gross, group, count),
+        tuple(added_up(~known, group, count) == 0 for known in rows.known),
+        *(added_up(column, group, count) for column in (rows.measured_us, rows.estimated_us, rows.held)),
+    )
     if bool((gross == net).all()):
         return EnterpriseFigures(pairs, signed, signed.figures)
-    return EnterpriseFigures(pairs, signed, tuple(figure.times(net).grouped(starts) for figure in chosen.figures))
+    return EnterpriseFigures(pairs, signed, _gathered(rows.figures, net, group, count))
+
+
+def _counting(rows: Figures, gross: Int64s, net: Int64s, pair: Int64s) -> tuple[Figures, Int64s, Int64s, Int64s]:
+    """Without the rows that count neither gross nor net."""
+    counting = (gross != 0) | (net != 0)
+    if bool(counting.all()):
+        return rows, gross, net, pair
+    kept = np.flatnonzero(counting)
+    return rows.chosen(kept), gross[kept], net[kept], pair[kept]
+
+
+def _gathered(figures: Sequence[Wide], signs: Int64s, group: Int64s, count: int) -> tuple[Wide, ...]:
+    """The signed sums of the groups."""
+    if not bool((signs == 1).all()):
+        figures = [figure.times(signs) for figure in figures]
+    return tuple(figure.gathered(group, count) for figure in figures)
+
+
+def _groups(pair: Int64s, start_us: Int64s) -> tuple[Int64s, Int64s]:
+    """Each row's group of rows with its pair and start, numbered in order of both; and of each group one row."""
+    if not len(pair):
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    starts = np.unique(start_us)
+    cell = pair * len(starts) + np.searchsorted(starts, start_us)
+    cells = (int(pair.max()) + 1) * len(starts)
+    if cells > CELLS_A_ROW * len(pair):
+        _, first, group = np.unique(cell, return_index=True, return_inverse=True)
+        return group.reshape(-1), first
+    some = np.full(cells, -1, np.int64)
+    some[cell] = np.arange(len(cell))
+    there = some >= 0
+    return (np.cumsum(there) - 1)[cell], some[there]

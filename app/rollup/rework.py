@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.rollup.plain import Plain
-from app.rollup.pricing import Figures, Hours, by_enterprise, joined, priced, together
+from app.rollup.pricing import Figures, Hours, alike, by_enterprise, joined, priced, together
 from app.rollup.recompute import MeterHours, ReadEarlier, ReadFurther, Tariff, recompute
 from app.rollup.windows import (
     Marked,
@@ -156,7 +156,7 @@ def _of_meters(marks: Sequence[Mark], meters: Iterable[int]) -> list[Mark]:
 async def _rework_meters(
     connection: Connection, book: Book, marks: Sequence[Mark], outcome: Outcome, *, one_by_one: bool
 ) -> None:
-    meters = sorted({meter for mark in marks for meter in mark.meter})
+    meters = sorted(set().union(*(mark.meter for mark in marks)))
     # Accounts are read under the lock: what was changed before it is in them, what comes later brings its own marks.
     await rollups.lock_enterprises(connection, await rollups.owners(connection, meters))
     found = await rollups.accounts(connection, meters)
@@ -410,18 +410,23 @@ async def _write(connection: Connection, book: Book, accounts: Mapping[int, Mete
     held = [(part.meter_id, one.at_us, str(one.reason)) for part in done.parts for one in part.held]
     await rollups.replace_held(connection, ranges, held)
     tariff = await book.tariff(connection)
-    new = await asyncio.to_thread(_priced, done.hours, tariff)
+    hours = together(done.hours)
+    new = await asyncio.to_thread(priced, hours, tariff)
     whole = {part.meter_id for part in done.parts if part.whole}
     await rollups.forget_hours(connection, _columns((p.meter_id, p.start_us, p.end_us) for p in done.parts if p.whole))
     old = await rollups.take_hours(
         connection, _columns((p.meter_id, p.start_us, p.end_us) for p in done.parts if not p.whole)
     )
-    await rollups.add_hours(connection, await asyncio.to_thread(_rows, new))
     # What had no figure cannot be taken away from a sum: such meters, and those done from nothing, are summed anew.
     anew = whole | {m for column in old.figures for m, f in zip(old.meter.tolist(), column, strict=True) if f is None}
-    await _sum_anew(connection, book, accounts, [part for part in done.parts if part.meter_id in anew], new)
     owners = {accounts[meter].enterprise for meter in anew}
-    changes = await asyncio.to_thread(_changes, book.calendar, accounts, new, old, anew, owners)
+    fresh = hours if not anew and not len(old.meter) else None
+    rows = await asyncio.to_thread(_rows, new)
+    changes, _ = await asyncio.gather(
+        asyncio.to_thread(_changes, book, accounts, new, old, anew, owners, tariff, fresh),
+        rollups.add_hours(connection, rows),
+    )
+    await _sum_anew(connection, book, accounts, [part for part in done.parts if part.meter_id in anew], new)
     shrink = len(old.meter) > 0
     await rollups.merge_meters(connection, changes.meters, shrink=shrink)
     await rollups.merge_enterprises(connection, changes.enterprises, changes.pairs, shrink=shrink)
@@ -434,10 +439,6 @@ async def _write(connection: Connection, book: Book, accounts: Mapping[int, Mete
         )
         await rollups.sum_enterprises(connection, level, stretches)
     return new
-
-
-def _priced(hours: Sequence[Hours], tariff: Tariff) -> Figures:
-    return priced(together(hours), tariff)
 
 
 def _rows(figures: Figures, net: Sequence[Wide] = ()) -> NumericRows:
@@ -463,14 +464,19 @@ class _Changes:
 
 
 def _changes(
-    calendar: SiteCalendar,
+    book: Book,
     accounts: Mapping[int, MeterAccount],
     new: Figures,
     old: OldHours,
     anew: Collection[int],
     owners: Collection[str],
+    tariff: Tariff,
+    fresh: Hours | None,
 ) -> _Changes:
-    """The difference between new and old hours, level by level, without those that are summed anew."""
+    """The difference between new and old hours, level by level, without those that are summed anew.
+
+    `fresh`: the new hours before they were priced, if they are all there is; enterprises then sum before they price.
+    """
     gone = _of_old(old, anew)
     kept = new if not anew else new.chosen(np.flatnonzero(~np.isin(new.key, list(anew))))
     change = kept.less(gone)
@@ -478,7 +484,8 @@ def _changes(
         return _Changes({}, {}, [])
     change = change.summed(change.key, change.start_us)
     edges = {
-        level: edges_around(calendar, level, int(change.start_us.min()), int(change.start_us.max())) for level in LONGER
+        level: edges_around(book.calendar, level, int(change.start_us.min()), int(change.start_us.max()))
+        for level in LONGER
     }
     meters, rows = {}, change
     for level in LONGER:
@@ -487,7 +494,7 @@ def _changes(
     if owners:
         here = [meter for meter in np.unique(change.key).tolist() if accounts[meter].enterprise not in owners]
         change = change.chosen(np.flatnonzero(np.isin(change.key, here)))
-    sums = by_enterprise(change, accounts)
+    sums = by_enterprise(change if fresh is None else priced(alike(fresh), tariff), accounts)
     enterprises = {Level.HOUR: _rows(sums.gross, sums.net)}
     for level in LONGER:
         sums = sums.by(edges[level])

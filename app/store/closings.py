@@ -121,13 +121,15 @@ async def _causes(
     numbers = sorted({change.meter_id for change in changes})
     known = {row[0]: (row[1], row[2]) for row in await connection.fetch(GATEWAYS, numbers)}
     enterprise = {change.meter_id: change.enterprise for change in changes}
-    found: dict[str, dict[tuple[str, str], set[str]]] = {}
+    said: dict[tuple[str | None, str | None], set[int]] = {}
     for mark in marks:
-        for meter in set(mark.meter) & set(known):
+        said.setdefault((mark.cause, mark.actor), set()).update(mark.meter)
+    found: dict[str, dict[tuple[str, str], set[str]]] = {}
+    for (cause, actor), meters in said.items():
+        for meter in meters & set(known):
             code, gateway = known[meter]
-            why = mark.cause or READINGS
-            who = mark.actor or (f"gateway:{gateway}" if mark.cause is None else "the service")
-            found.setdefault(enterprise[meter], {}).setdefault((why, who), set()).add(code)
+            who = actor or (f"gateway:{gateway}" if cause is None else "the service")
+            found.setdefault(enterprise[meter], {}).setdefault((cause or READINGS, who), set()).add(code)
     return {
         one: [{"why": why, "who": who, "meters": sorted(codes)} for (why, who), codes in sorted(mine.items())]
         for one, mine in found.items()

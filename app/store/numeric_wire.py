@@ -75,6 +75,10 @@ class Wide:
         """The sums of the runs of rows that begin at `starts`, which ascend from 0."""
         return Wide([np.add.reduceat(limb, starts) for limb in self.limbs], self.places)
 
+    def gathered(self, group: Int64s, count: int) -> Wide:
+        """`count` sums: row i goes into the one numbered `group[i]`."""
+        return Wide([added_up(limb, group, count) for limb in self.limbs], self.places)
+
     def times(self, signs: Int64s) -> Wide:
         """Each row times its own small whole number."""
         return Wide([limb * signs for limb in self.limbs], self.places)
@@ -100,6 +104,8 @@ class Wide:
 
     def numerics(self) -> Numerics:
         """The numbers as PostgreSQL takes them."""
+        if all(_is_carried(limb) for limb in self.limbs):
+            return Numerics(_digits(self.limbs), np.zeros(len(self), np.uint16), self.places)
         limbs = _carried([*(limb.copy() for limb in self.limbs), np.zeros(len(self), np.int64)])
         negative = limbs[-1] < 0
         if bool(negative.any()):
@@ -115,15 +121,31 @@ def wide(numbers: Sequence[Decimal], places: int = 0) -> Wide:
     return Wide([limb * signs for limb in _limbs(np.abs(whole))], found)
 
 
+def added_up(numbers: Int64s | npt.NDArray[np.bool_], group: Int64s, count: int) -> Int64s:
+    """`count` sums: number i goes into the one numbered `group[i]`."""
+    sums = np.zeros(count, np.int64)
+    np.add.at(sums, group, numbers)
+    return sums
+
+
 def wide_products(
-    whole: npt.NDArray[np.int64] | npt.NDArray[np.object_], factors: Sequence[Decimal], which: Int64s
-) -> Wide:
-    """whole[i] × factors[which[i]], exact. `whole` int64, or objects where a number is beyond 63 bits."""
+    whole: npt.NDArray[np.int64] | npt.NDArray[np.object_], columns: Sequence[Sequence[Decimal]], which: Int64s
+) -> tuple[Wide, ...]:
+    """For each column of factors whole[i] × factors[which[i]], exact.
+
+    `whole` int64, or objects where a number is beyond 63 bits.
+    """
+    below = np.asarray(whole < 0)
+    left = _limbs(np.abs(whole))
+    return tuple(_product(left, below, factors, which) for factors in columns)
+
+
+def _product(left: list[Int64s], below: npt.NDArray[np.bool_], factors: Sequence[Decimal], which: Int64s) -> Wide:
+    """The numbers of these limbs, negative where `below` says so, times their factors."""
     scaled, places = _scaled(factors)
-    number = np.array([-1 if factor < 0 else 1 for factor in scaled] or [1], np.int64)[which]
-    left, right = _limbs(np.abs(whole)), _limbs(np.array([abs(factor) for factor in scaled], object))
-    limbs = _convolved(left, right, which)
-    negative = np.asarray(whole < 0) != (number < 0)
+    limbs = _convolved(left, _limbs(np.array([abs(factor) for factor in scaled], object)), which)
+    number = np.array([factor < 0 for factor in scaled] or [False], np.bool_)
+    negative = below != number[which] if bool(number.any()) else below
     if bool(negative.any()):
         limbs = [np.where(negative, -limb, limb) for limb in limbs]
     return Wide(limbs, places)
@@ -133,7 +155,7 @@ def products(
     whole: npt.NDArray[np.int64] | npt.NDArray[np.object_], factors: Sequence[Decimal], which: Int64s
 ) -> Numerics:
     """whole[i] × factors[which[i]], exact, as PostgreSQL takes them."""
-    return wide_products(whole, factors, which).numerics()
+    return wide_products(whole, [factors], which)[0].numerics()
 
 
 def _scaled(factors: Sequence[Decimal]) -> tuple[list[int], int]:
@@ -147,8 +169,9 @@ def _limbs(whole: npt.NDArray[np.int64] | npt.NDArray[np.object_]) -> list[Int64
     """Limbs to the base 10^8, lowest first, of numbers that are not negative."""
     limbs: list[Int64s] = []
     while not limbs or bool(np.any(whole)):
-        whole, limb = whole // _LIMB, whole % _LIMB
-        limbs.append(limb.astype(np.int64))
+        rest = whole // _LIMB
+        limbs.append((whole - rest * _LIMB).astype(np.int64))
+        whole = rest
     return limbs
 
 
@@ -174,9 +197,14 @@ def _carried(limbs: list[Int64s]) -> list[Int64s]:
     return limbs
 
 
+def _is_carried(limb: Int64s) -> bool:
+    return not len(limb) or (int(limb.min()) >= 0 and int(limb.max()) < _LIMB)
+
+
 def _digits(limbs: list[Int64s]) -> npt.NDArray[np.uint16]:
     digits = np.empty((len(limbs[0]), 2 * len(limbs)), np.uint16)
-    for i, limb in enumerate(reversed(limbs)):
+    for i, wide_limb in enumerate(reversed(limbs)):
+        limb = wide_limb.astype(np.uint32)
         high = limb // _DIGIT
         digits[:, 2 * i] = high
         digits[:, 2 * i + 1] = limb - high * _DIGIT

@@ -6,9 +6,8 @@ Sums are PostgreSQL's own sums of `numeric`: exact, and the same in any order.
 
 from __future__ import annotations
 
-import io
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -40,6 +39,7 @@ LOCK_CLASS = 0x7463_6501
 LOCK_SLOTS = 512
 """Enterprises share this many advisory locks, so that a pass over thousands of them fits the server's lock table."""
 MARKS_LOOKED_AT = 64
+PIECE_BYTES = 1 << 18
 NEARBY_US = 8 * DAY_US
 """Where the reading before a stretch is looked for first: two chunks of readings rather than all there are."""
 BEGINNING_US = -62_135_596_800_000_000
@@ -472,16 +472,32 @@ async def read(connection: Connection, stretches: Stretches) -> ReadingRows:
         bounds = _moment(int(begins_us[rest].min())), _moment(int(ends_us[rest].max()))
         rows = await _copied_out(connection, READINGS, *asked, *bounds)
         parts.append((rest[rows["number"].astype(np.int64) - 1] + 1, rows))
-    window = np.concatenate([np.empty(0, np.int64), *(place for place, _ in parts)])
-    rows = np.concatenate([np.empty(0, READING_ROW), *(rows for _, rows in parts)])
+    if len(parts) == 1:
+        window, rows = parts[0]
+    else:
+        window = np.concatenate([np.empty(0, np.int64), *(place for place, _ in parts)])
+        rows = np.concatenate([np.empty(0, READING_ROW), *(rows for _, rows in parts)])
     at_us = rows["ts"].astype(np.int64) + POSTGRES_EPOCH_US
-    order = np.lexsort((at_us, window))
-    window, at_us, rows = window[order].astype(np.int32), at_us[order], rows[order]
+    order = _by_window_and_time(window, at_us)
+    at_us, rows = at_us[order], rows[order]
+    place = window[order].astype(np.int32)
     held = np.zeros(len(rows), np.bool_)
     found = await connection.fetch(HELD, *stretches)
     if found:
-        _note_held(held, window, at_us, np.array(found, np.int64))
-    return ReadingRows(window, at_us, rows["value"].astype(np.float64), rows["quality"].astype(np.int16), held)
+        _note_held(held, place, at_us, np.array(found, np.int64))
+    return ReadingRows(place, at_us, rows["value"].astype(np.float64), rows["quality"].astype(np.int16), held)
+
+
+def _by_window_and_time(window: Int64s, at_us: Int64s) -> Int64s:
+    """The places of the rows in order of window and time.
+
+    They come nearly in order of time, as they lie in the ledger, which a stable sort sees; and numpy counts numbers of
+    16 bits instead of comparing them.
+    """
+    in_time = np.argsort(at_us, kind="stable")
+    window = window[in_time]
+    few = len(window) and int(window.max()) <= np.iinfo(np.uint16).max
+    return in_time[np.argsort(window.astype(np.uint16) if few else window, kind="stable")]
 
 
 def _alike_bounds(meter: Int64s, begins_us: Int64s, ends_us: Int64s) -> tuple[list[Int64s], Int64s]:
@@ -504,17 +520,33 @@ async def _read_together(
     """The readings of these stretches, each with its place counted from 1."""
     bounds = _moment(int(begins_us[places].min())), _moment(int(ends_us[places].max()))
     rows = await _copied_out(connection, READINGS_TOGETHER, meter[places].tolist(), *bounds)
-    by_meter = places[np.argsort(meter[places], kind="stable")]
-    place = by_meter[np.searchsorted(meter[by_meter], rows["number"].astype(np.int64))]
+    numbers = meter[places]
+    low = int(numbers.min())
+    place_of = np.zeros(int(numbers.max()) - low + 1, np.int64)
+    place_of[numbers - low] = places
+    place = place_of[rows["number"].astype(np.int64) - low]
     at_us = rows["ts"].astype(np.int64) + POSTGRES_EPOCH_US
     inside = (at_us >= begins_us[place]) & (at_us <= ends_us[place])
+    if bool(inside.all()):
+        return place + 1, rows
     return place[inside] + 1, rows[inside]
 
 
 async def _copied_out(connection: Connection, question: str, *asked: object) -> npt.NDArray[Any]:
-    out = io.BytesIO()
-    await connection.copy_from_query(question, *asked, output=out, format="binary")
-    return np.frombuffer(out.getbuffer()[len(COPY_HEADER) : -len(COPY_TRAILER)], READING_ROW)
+    parts: list[bytes] = []
+
+    async def take(part: bytes) -> None:  # a file would be written to in a thread, part by part
+        parts.append(part)
+
+    await connection.copy_from_query(question, *asked, output=take, format="binary")
+    made = memoryview(b"".join(parts))
+    return np.frombuffer(made[len(COPY_HEADER) : -len(COPY_TRAILER)], READING_ROW)
+
+
+async def _in_pieces(made: bytes) -> AsyncIterator[bytes]:
+    """Bytes on their way to COPY. A file would be read in a thread, piece by piece."""
+    for first in range(0, len(made), PIECE_BYTES):
+        yield made[first : first + PIECE_BYTES]
 
 
 def _note_held(held: Bools, window: npt.NDArray[np.int32], at_us: Int64s, found: Int64s) -> None:
@@ -563,7 +595,7 @@ async def forget_hours(connection: Connection, stretches: Stretches) -> None:
 async def add_hours(connection: Connection, rows: NumericRows) -> None:
     """New hours of meters, where none are."""
     if len(rows.known[0]):
-        source = io.BytesIO(numeric_bytes(rows))
+        source = _in_pieces(numeric_bytes(rows))
         await connection.copy_to_table("meter_hour", source=source, columns=HOUR_COLUMNS, format="binary")
 
 
@@ -597,7 +629,7 @@ async def _merge(
         return
     name = "enterprise_change" if pairs else "meter_change"
     await connection.copy_to_table(
-        name, schema_name="pg_temp", source=io.BytesIO(numeric_bytes(rows)), columns=columns, format="binary"
+        name, schema_name="pg_temp", source=_in_pieces(numeric_bytes(rows)), columns=columns, format="binary"
     )
     listed = ([enterprise for enterprise, _ in pairs], [carrier for _, carrier in pairs]) if pairs else ()
     origin = f"pg_temp.{name}"
@@ -663,7 +695,7 @@ def numeric_bytes(rows: NumericRows) -> bytes:
 _FIXED = (("number", ">i4"), ("start", ">i8"), ("measured", ">i8"), ("estimated", ">i8"), ("held", ">i4"))
 
 
-def _alike(rows: NumericRows, chosen: Int64s, known: int) -> bytes:
+def _alike(rows: NumericRows, chosen: Int64s, known: int) -> bytearray:
     present = [bool(known >> i & 1) for i in range(len(rows.figures))]
     shape: list[Any] = [("fields", ">i2")]
     for name, form in _FIXED:
@@ -672,24 +704,32 @@ def _alike(rows: NumericRows, chosen: Int64s, known: int) -> bytes:
         shape.append((f"figure{i}_length", ">i4"))
         if there:
             shape.append((f"figure{i}", [("head", ">i2", 4), ("digits", ">u2", figure.digits.shape[1])]))
-    table: Any = np.zeros(len(chosen), np.dtype(shape))
-    table["fields"] = len(_FIXED) + len(rows.figures)
-    columns = (rows.number, rows.start_us - POSTGRES_EPOCH_US, rows.measured_us, rows.estimated_us, rows.held)
-    for (name, form), column in zip(_FIXED, columns, strict=True):
-        table[f"{name}_length"] = np.dtype(form).itemsize
-        table[name] = column[chosen]
+    row: Any = np.zeros(1, np.dtype(shape))
+    row["fields"] = len(_FIXED) + len(rows.figures)
+    for name, form in _FIXED:
+        row[f"{name}_length"] = np.dtype(form).itemsize
     for i, (figure, there) in enumerate(zip(rows.figures, present, strict=True)):
-        table[f"figure{i}_length"] = table.dtype[f"figure{i}"].itemsize if there else -1
+        row[f"figure{i}_length"] = row.dtype[f"figure{i}"].itemsize if there else -1
         if there:
-            _fill(table[f"figure{i}"], figure, chosen)
-    return bytes(table.tobytes())
+            row[f"figure{i}"]["head"] = [figure.digits.shape[1], figure.weight, 0, figure.places]
+    # What every row has alike is copied as bytes; only what differs is written field by field.
+    made = bytearray(row.tobytes() * len(chosen))
+    table: Any = np.frombuffer(made, row.dtype)
+    every = slice(None) if len(chosen) == len(rows.number) and bool((np.diff(chosen) == 1).all()) else chosen
+    columns = (rows.number, rows.start_us - POSTGRES_EPOCH_US, rows.measured_us, rows.estimated_us, rows.held)
+    for (name, _), column in zip(_FIXED, columns, strict=True):
+        table[name] = column[every]
+    for i, (figure, there) in enumerate(zip(rows.figures, present, strict=True)):
+        if there:
+            _fill(table[f"figure{i}"], figure, every)
+    return made
 
 
-def _fill(column: Any, figure: Numerics, chosen: Int64s) -> None:
+def _fill(column: Any, figure: Numerics, every: Int64s | slice) -> None:
     """One numeric a row: how many digits, their weight, the sign, the decimals; then the digits."""
-    column["head"] = [figure.digits.shape[1], figure.weight, 0, figure.places]
-    column["head"][:, 2] = figure.sign[chosen]
-    column["digits"] = figure.digits[chosen]
+    if bool(figure.sign.any()):
+        column["head"][:, 2] = figure.sign[every]
+    column["digits"] = figure.digits[every]
 
 
 async def sum_meters(connection: Connection, level: Level, buckets: Stretches) -> None:

@@ -58,7 +58,7 @@ def test_sums_of_many_products_and_decimals_are_exact(
 ) -> None:
     whole, which = np.array([w for w, _, _ in parts], np.int64), np.array([i for _, i, _ in parts], np.int64)
     signs = np.array([sign for _, _, sign in parts], np.int64)
-    rows = wide_products(whole, factors, which).times(signs).followed_by(wide(others))
+    rows = wide_products(whole, [factors], which)[0].times(signs).followed_by(wide(others))
     expected = exact_sum([*(exact_product(Decimal(w * s), factors[i]) for w, i, s in parts), *others])
     assert values(rows.grouped(np.zeros(1, np.int64)).numerics()) == [expected]
 
