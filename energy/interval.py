@@ -139,10 +139,11 @@ class SiteCalendar:
             return self.hour_edges_us(start_us, end_us)
         if end_us < start_us:
             raise ValueError("a range cannot end before it starts")
-        edges = [self.bucket_start(level, start_us)]
-        while edges[-1] < end_us:
-            edges.append(self.bucket_end(level, edges[-1]))
-        return np.array(edges, np.int64)
+        first, last = self.local_date(start_us).year, self.local_date(end_us).year
+        # With the years beside them: where clocks go back over midnight, a year may begin before they show it for good.
+        edges = np.unique(np.concatenate([_edges_of_year(self, level, year) for year in range(first - 1, last + 2)]))
+        begins = int(np.searchsorted(edges, start_us, side="right")) - 1
+        return edges[begins : int(np.searchsorted(edges, end_us)) + 1]
 
     def buckets(self, level: Level, start_us: int, end_us: int) -> list[tuple[int, int]]:
         """The buckets, as (start, end), that cover the range; none of them empty."""
@@ -239,6 +240,17 @@ def _offset_us(zone: ZoneInfo, at_us: int) -> int:
     offset = from_us(at_us, zone).utcoffset()
     assert offset is not None  # a ZoneInfo always knows
     return offset // _MICROSECOND
+
+
+@lru_cache(maxsize=4096)
+def _edges_of_year(calendar: SiteCalendar, level: Level, year: int) -> Int64s:
+    """Where the days, months or the whole of a local year begin, and where the last of them ends."""
+    edges, end_us = [calendar.date_start_us(date(year, 1, 1))], calendar.date_start_us(date(year + 1, 1, 1))
+    while edges[-1] < end_us:
+        edges.append(calendar.bucket_end(level, edges[-1]))
+    kept = np.array(edges, np.int64)
+    kept.setflags(write=False)
+    return kept
 
 
 @lru_cache(maxsize=4096)

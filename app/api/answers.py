@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import StrEnum
+from functools import lru_cache
 from typing import Annotated, Any, get_args
+from zoneinfo import ZoneInfo
 
 import msgspec
 from fastapi import Query, Request
@@ -19,6 +21,7 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from app.api.problems import BadCursor, BadQuery
+from energy.interval import from_us
 
 _encoder = msgspec.json.Encoder(decimal_format="number")
 CSV_TYPE = "text/csv"
@@ -116,8 +119,17 @@ def number(value: Decimal | None) -> Decimal | None:
     """A decimal without needless zeros and without an exponent."""
     if value is None:
         return None
-    text = format(value, "f")
+    text = str(value)
+    if text[-1] != "0" and "E" not in text:
+        return value  # nearly all of them, and a long answer holds thousands
+    text = format(value, "f") if "E" in text else text
     return Decimal(text.rstrip("0").rstrip(".") if "." in text else text)
+
+
+@lru_cache(maxsize=1 << 15)
+def local_time(at_us: int, zone: ZoneInfo) -> str:
+    """An instant as clocks of the zone show it, with its offset. Edges of buckets are the same in every answer."""
+    return from_us(at_us, zone).isoformat()
 
 
 def cursor_of(key: str | None) -> str | None:

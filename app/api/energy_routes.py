@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from alerts.barometer import RegionOutlook, warn
 from app.api.access import Reader, visible_enterprise, visible_region
-from app.api.answers import AskedFormat, Columns, Sink, columns_of, json_answer, number, sink_of
+from app.api.answers import AskedFormat, Columns, Sink, columns_of, json_answer, local_time, number, sink_of
 from app.api.deps import ApiDeps, Deps
 from app.api.parameters import bound_us, known_parameters
 from app.api.problems import BadQuery
@@ -148,7 +148,7 @@ def energy_out(series: EnergySeries, zone: ZoneInfo) -> dict[str, Any]:
         "interval": series.level.value,
         "basis": series.basis.value,
         "by": series.by.value,
-        "as_of": from_us(series.as_of_us, zone).isoformat(),
+        "as_of": local_time(series.as_of_us, zone),
         "factor_set": series.factor_set,
         "co2_dataset": series.co2_dataset,
         "buckets": [bucket_out(bucket, zone) for bucket in series.buckets],
@@ -157,8 +157,8 @@ def energy_out(series: EnergySeries, zone: ZoneInfo) -> dict[str, Any]:
 
 def bucket_out(bucket: Bucket, zone: ZoneInfo) -> dict[str, Any]:
     return {
-        "start": from_us(bucket.start_us, zone).isoformat(),
-        "end": from_us(bucket.end_us, zone).isoformat(),
+        "start": local_time(bucket.start_us, zone),
+        "end": local_time(bucket.end_us, zone),
         **figures(bucket),
         "held": bucket.held,
         "reasons": list(bucket.reasons),
@@ -286,8 +286,8 @@ async def _total(deps: ApiDeps, code: str, level: Level, at_us: int, basis: Basi
     )
     zone = deps.calendar.zone
     return {
-        "start": from_us(total.start_us, zone).isoformat(),
-        "end": from_us(total.end_us, zone).isoformat(),
+        "start": local_time(total.start_us, zone),
+        "end": local_time(total.end_us, zone),
         **figures(total),
         "tce_known": number(total.tce_known),
         "tco2_known": number(total.tco2_known),

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
-from sqlalchemy import make_url
+from sqlalchemy import event, make_url
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,12 @@ def plain_url(database_url: str) -> str:
     return make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
 
 
+def _still_open(_: Any, record: ConnectionPoolEntry, __: Any) -> None:
+    """Replaces a connection that was cut while nobody used it: asyncpg knows; asking the server is three trips."""
+    if record.driver_connection is None or record.driver_connection.is_closed():
+        raise DisconnectionError
+
+
 @asynccontextmanager
 async def open_database(
     database_url: str, *, pool_size: int = 6, setup: Callable[[Any], Coroutine[Any, Any, None]] | None = None
@@ -33,7 +41,8 @@ async def open_database(
 
     `setup` is awaited with each connection the pool hands out.
     """
-    engine = create_async_engine(database_url, pool_size=pool_size, pool_pre_ping=True)
+    engine = create_async_engine(database_url, pool_size=pool_size)
+    event.listen(engine.sync_engine, "checkout", _still_open)
     try:
         async with asyncpg.create_pool(
             plain_url(database_url),

@@ -9,9 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
+from itertools import pairwise
 from typing import Any
 
 import asyncpg
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -66,8 +68,7 @@ class By(StrEnum):
     METER = "meter"
 
 
-@dataclass(frozen=True, slots=True)
-class CarrierFigure:
+class CarrierFigure(msgspec.Struct, frozen=True, gc=False):
     """One carrier in one bucket, signed by role; quantities in the carrier's normal unit."""
 
     carrier: str
@@ -84,8 +85,7 @@ class CarrierFigure:
     reasons: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class MeterFigure:
+class MeterFigure(msgspec.Struct, frozen=True, gc=False):
     """One meter in one bucket, without sign: the role says which it takes."""
 
     code: str
@@ -100,8 +100,7 @@ class MeterFigure:
     held: int
 
 
-@dataclass(frozen=True, slots=True)
-class Bucket:
+class Bucket(msgspec.Struct, frozen=True, gc=False):
     """All carriers together in [start_us, end_us). A figure is None when nothing is measured or a factor is missing."""
 
     start_us: int
@@ -219,14 +218,26 @@ SELECT meter_id, name, level FROM meter WHERE enterprise = $1 ORDER BY code
 KNOWN = "SELECT EXISTS (SELECT FROM enterprise WHERE id = $1)"
 FACTOR_SET = "SELECT id FROM factor_set ORDER BY loaded_at DESC, id LIMIT 1"
 OLDEST_MARK = f"SELECT {_us('min(marked_at)')} FROM touched WHERE meter_id && $1::int[]"
+STATE = f"SELECT ({FACTOR_SET}) AS factor_set, ({OLDEST_MARK}) AS oldest_mark_us"
 CARRIER_ROWS = """
-SELECT {start} AS start_us, b.carrier, carrier.unit, quantity, quantity_net, tce_{basis} AS tce,
-       tce_{basis}_net AS tce_net, tco2, tco2_net, measured_us, estimated_us, held
+SELECT {start} AS start_us, b.carrier, carrier.unit, trim_scale(quantity) AS quantity,
+       trim_scale(quantity_net) AS quantity_net, trim_scale(tce_{basis}) AS tce, trim_scale(tce_{basis}_net) AS tce_net,
+       trim_scale(tco2) AS tco2, trim_scale(tco2_net) AS tco2_net, measured_us, estimated_us, held
 FROM enterprise_{level} AS b JOIN carrier ON carrier.code = b.carrier
 WHERE enterprise = $1 AND start >= {first} AND start < {end} ORDER BY start, b.carrier
 """
+# One row a bucket, added up as `_bucket` adds up carriers: what nobody measured adds nothing, and with what lacks a
+# factor the sum is unknown.
+TOTAL_ROWS = """
+SELECT {start} AS start_us, {sums}, sum(measured_us)::bigint AS measured_us, sum(estimated_us)::bigint AS estimated_us,
+       sum(held)::int AS held,
+       array_agg(carrier) FILTER (WHERE {there} AND tce_{basis} IS NULL) AS no_factor,
+       array_agg(carrier) FILTER (WHERE {there} AND tco2 IS NULL) AS no_co2_factor
+FROM enterprise_{level} WHERE enterprise = $1 AND start >= {first} AND start < {end} GROUP BY start
+"""
 METER_ROWS = """
-SELECT {start} AS start_us, meter_id, quantity, tce_{basis} AS tce, tco2, measured_us, estimated_us, held
+SELECT {start} AS start_us, meter_id, trim_scale(quantity) AS quantity, trim_scale(tce_{basis}) AS tce,
+       trim_scale(tco2) AS tco2, measured_us, estimated_us, held
 FROM meter_{level} WHERE meter_id = ANY ($1::int[]) AND start >= {first} AND start < {end}
 """
 TOTALS = """
@@ -234,8 +245,7 @@ WITH RECURSIVE part (code) AS (
     SELECT code FROM region WHERE code = $1
     UNION ALL SELECT region.code FROM region JOIN part ON region.parent = part.code
 ), chosen AS (
-    SELECT id, region FROM enterprise
-    WHERE ($1::text IS NULL OR region IN (SELECT code FROM part)) AND ($2::text[] IS NULL OR id = ANY ($2::text[]))
+    SELECT id, region FROM enterprise WHERE {whose}
 ), figure AS (
     SELECT enterprise, sum(tce_{basis}) AS tce, sum(tce_{basis}_net) AS tce_net, sum(tco2) AS tco2,
            sum(tco2_net) AS tco2_net, sum(measured_us)::bigint AS measured_us,
@@ -308,29 +318,29 @@ async def series_in(
     co2_dataset: str,
 ) -> EnergySeries:
     """The buckets between the edges, inside a transaction of the caller."""
-    first, end = int(edges[0]), int(edges[-1])
+    bounds = int(edges[0]), int(edges[-1])
     shape = _shape(level, basis, first="$2", end="$3")
-    if not await connection.fetchval(KNOWN, enterprise):
-        raise EnterpriseUnknown(enterprise)
     meters = await connection.fetch(METERS, enterprise)
+    if not meters and not await connection.fetchval(KNOWN, enterprise):
+        raise EnterpriseUnknown(enterprise)
     numbers = [meter["meter_id"] for meter in meters]
     if by is By.METER and len(numbers) * (len(edges) - 1) > MOST_PARTS:
         raise TooManyBuckets(len(numbers) * (len(edges) - 1), MOST_PARTS)
-    carrier_rows: Rows = await connection.fetch(CARRIER_ROWS.format(**shape), enterprise, first, end)
-    wanted = numbers if by is By.METER else []
-    meter_rows: Rows = await connection.fetch(METER_ROWS.format(**shape), wanted, first, end) if wanted else []
-    if co2_dataset != DEFAULT_CO2_DATASET:
-        co2 = await co2_of_set(connection, co2_dataset, enterprise, level, edges, calendar)
-        carrier_rows, meter_rows = with_co2_of_carriers(carrier_rows, co2), with_co2_of_meters(meter_rows, co2)
-    factor_set = await connection.fetchval(FACTOR_SET)
-    oldest_mark_us = await connection.fetchval(OLDEST_MARK, numbers)
-    as_of_us = now_us if oldest_mark_us is None else min(oldest_mark_us, now_us)
     due = _Due.of(meters, edges, now_us)
-    shares = _shares(carrier_rows, due, edges)
-    carriers, parts = _carriers(carrier_rows, due, edges), _meters(meter_rows, meters, due, edges)
-    buckets = tuple(
-        _bucket(edges, at, carriers.get(at, ()), parts.get(at, ()), shares[at], by) for at in range(len(edges) - 1)
-    )
+    if by is By.TOTAL and co2_dataset == DEFAULT_CO2_DATASET:
+        sums: Rows = await connection.fetch(TOTAL_ROWS.format(**shape), enterprise, *bounds)
+        buckets = _total_buckets(sums, due, edges)
+    else:
+        carrier_rows: Rows = await connection.fetch(CARRIER_ROWS.format(**shape), enterprise, *bounds)
+        meter_rows: Rows = []
+        if by is By.METER and numbers:
+            meter_rows = await connection.fetch(METER_ROWS.format(**shape), numbers, *bounds)
+        if co2_dataset != DEFAULT_CO2_DATASET:
+            co2 = await co2_of_set(connection, co2_dataset, enterprise, level, edges, calendar)
+            carrier_rows, meter_rows = with_co2_of_carriers(carrier_rows, co2), with_co2_of_meters(meter_rows, co2)
+        buckets = _buckets(carrier_rows, _meters(meter_rows, meters, due, edges), due, edges, by)
+    factor_set, oldest_mark_us = await connection.fetchrow(STATE, numbers)  # type: ignore[misc]  # always one row
+    as_of_us = now_us if oldest_mark_us is None else min(oldest_mark_us, now_us)
     return EnergySeries(enterprise, level, by, basis, as_of_us, factor_set, co2_dataset, buckets)
 
 
@@ -346,9 +356,18 @@ def _edges(calendar: SiteCalendar, level: Level, start_us: int, end_us: int) -> 
 
 def _shape(level: Level, basis: Basis, *, first: str, end: str) -> Mapping[str, str]:
     """The words of a question that depend on level and basis: our own constants."""
+    there = "measured_us + estimated_us > 0"
+    known = {"tce": f"tce_{basis}", "tce_net": f"tce_{basis}_net", "tco2": "tco2", "tco2_net": "tco2_net"}
+    sums = (
+        f"CASE WHEN bool_and({column} IS NOT NULL) FILTER (WHERE {there}) THEN "
+        f"trim_scale(sum({column}) FILTER (WHERE {there})) END AS {name}"
+        for name, column in known.items()
+    )
     return {
         "level": WORD[level],
         "basis": str(basis),
+        "there": there,
+        "sums": ", ".join(sums),
         "start": _us("start"),
         "first": MOMENT.format(us=f"{first}::bigint"),
         "end": MOMENT.format(us=f"{end}::bigint"),
@@ -387,31 +406,52 @@ def _due(meter: asyncpg.Record, edges: Int64s, now_us: int) -> Int64s:
 def _carriers(rows: Rows, due: _Due, edges: Int64s) -> dict[int, list[CarrierFigure]]:
     """Each bucket's carriers: those with a row, and those that owe readings there but have none."""
     place = {start_us: i for i, start_us in enumerate(edges[:-1].tolist())}
+    owed_by = {carrier: owed.tolist() for carrier, owed in due.by_carrier.items()}
     found: dict[int, dict[str, CarrierFigure]] = {}
     for row in rows:
-        at = place[row["start_us"]]
-        owed = due.by_carrier.get(row["carrier"])
-        found.setdefault(at, {})[row["carrier"]] = _carrier(row, 0 if owed is None else int(owed[at]))
-    for carrier, owed in due.by_carrier.items():
-        for at in np.flatnonzero(owed).tolist():
-            if at in found:
-                found[at].setdefault(carrier, _nothing(carrier, due.unit[carrier]))
-    return {at: sorted(carriers.values(), key=lambda one: one.carrier) for at, carriers in found.items()}
+        at, carrier = place[row["start_us"]], row["carrier"]
+        there = found.get(at)
+        if there is None:
+            there = found[at] = {}
+        there[carrier] = _carrier(row, owed_by[carrier][at] if carrier in owed_by else 0)
+    for carrier, owed in owed_by.items():
+        nothing = _nothing(carrier, due.unit[carrier])
+        for at, there in found.items():
+            if owed[at] and carrier not in there:
+                there[carrier] = nothing
+    return {at: [there[carrier] for carrier in sorted(there)] for at, there in found.items()}
 
 
 def _carrier(row: asyncpg.Record | Mapping[str, Any], due_us: int) -> CarrierFigure:
-    named = ("quantity", "quantity_net", "tce", "tce_net", "tco2", "tco2_net")
-    state = status(row["measured_us"], row["estimated_us"])
-    there = state is not Status.MISSING
-    lacks = (("tce", "no-factor"), ("tco2", "no-co2-factor"))
+    carrier, measured_us = row["carrier"], row["measured_us"]
+    state = status(measured_us, row["estimated_us"])
+    share = coverage(measured_us, due_us)
+    if state is Status.MISSING:
+        return CarrierFigure(carrier, row["unit"], None, None, None, None, None, None, state, share, row["held"], ())
+    tce, tco2 = row["tce"], row["tco2"]
     return CarrierFigure(
-        carrier=row["carrier"],
-        unit=row["unit"],
-        **{name: row[name] if there else None for name in named},
-        status=state,
-        coverage=coverage(row["measured_us"], due_us),
-        held=row["held"],
-        reasons=tuple(f"{why}:{row['carrier']}" for name, why in lacks if there and row[name] is None),
+        carrier,
+        row["unit"],
+        row["quantity"],
+        row["quantity_net"],
+        tce,
+        row["tce_net"],
+        tco2,
+        row["tco2_net"],
+        state,
+        share,
+        row["held"],
+        () if tce is not None and tco2 is not None else _lacking([carrier] * (tce is None), [carrier] * (tco2 is None)),
+    )
+
+
+def _lacking(no_factor: Sequence[str], no_co2_factor: Sequence[str]) -> tuple[str, ...]:
+    """Why a figure is unknown: which carriers have no factor, in their order."""
+    return tuple(
+        f"{why}:{carrier}"
+        for carrier in sorted({*no_factor, *no_co2_factor})
+        for why, lacking in (("no-factor", no_factor), ("no-co2-factor", no_co2_factor))
+        if carrier in lacking
     )
 
 
@@ -446,43 +486,79 @@ def _meters(rows: Rows, meters: Sequence[asyncpg.Record], due: _Due, edges: Int6
 def _shares(rows: Rows, due: _Due, edges: Int64s) -> list[float]:
     """Each bucket's coverage: measured time of all carriers to the time readings are owed for."""
     measured = np.zeros(len(edges) - 1, np.int64)
-    for row in rows:
-        measured[int(np.searchsorted(edges, row["start_us"]))] += row["measured_us"]
+    at = np.searchsorted(edges, np.array([row["start_us"] for row in rows], np.int64))
+    np.add.at(measured, at, np.array([row["measured_us"] for row in rows], np.int64))
     return [coverage(part, owed) for part, owed in zip(measured.tolist(), due.total.tolist(), strict=True)]
 
 
+def _buckets(
+    rows: Rows, parts: Mapping[int, Sequence[MeterFigure]], due: _Due, edges: Int64s, by: By
+) -> tuple[Bucket, ...]:
+    """Every bucket from the rows of its carriers, and with the parts of its meters."""
+    carriers, shares = _carriers(rows, due, edges), _shares(rows, due, edges)
+    return tuple(
+        _bucket(span, carriers.get(at, ()), parts.get(at, ()), shares[at], by)
+        for at, span in enumerate(pairwise(edges.tolist()))
+    )
+
+
+def _total_buckets(sums: Rows, due: _Due, edges: Int64s) -> tuple[Bucket, ...]:
+    """Every bucket from the sum over its carriers."""
+    found = {row["start_us"]: row for row in sums}
+    spans = zip(pairwise(edges.tolist()), due.total.tolist(), strict=True)
+    return tuple(_total_bucket(span, found.get(span[0]), owed_us) for span, owed_us in spans)
+
+
+def _total_bucket(span: tuple[int, int], row: asyncpg.Record | Mapping[str, Any] | None, due_us: int) -> Bucket:
+    if row is None:
+        return Bucket(*span, None, None, None, None, Status.MISSING, 0.0, 0, (), (), ())
+    no_factor, no_co2_factor = row["no_factor"], row["no_co2_factor"]
+    return Bucket(
+        *span,
+        row["tce"],
+        row["tce_net"],
+        row["tco2"],
+        row["tco2_net"],
+        status(row["measured_us"], row["estimated_us"]),
+        coverage(row["measured_us"], due_us),
+        row["held"],
+        _lacking(no_factor or (), no_co2_factor or ()) if no_factor or no_co2_factor else (),
+        (),
+        (),
+    )
+
+
 def _bucket(
-    edges: Int64s,
-    at: int,
-    carriers: Sequence[CarrierFigure],
-    meters: Sequence[MeterFigure],
-    share: float,
-    by: By,
+    span: tuple[int, int], carriers: Sequence[CarrierFigure], meters: Sequence[MeterFigure], share: float, by: By
 ) -> Bucket:
     there = [one for one in carriers if one.status is not Status.MISSING]
     states = {one.status for one in there}
     state = next((s for s in (Status.ESTIMATED, Status.MEASURED) if s in states), Status.MISSING)
     return Bucket(
-        start_us=int(edges[at]),
-        end_us=int(edges[at + 1]),
-        **_sums(there),
-        status=state,
-        coverage=share,
-        held=sum(one.held for one in carriers),
-        reasons=tuple(reason for one in there for reason in one.reasons),
-        carriers=() if by is By.TOTAL else tuple(carriers),
-        meters=tuple(meters),
+        *span,
+        _sum([one.tce for one in there]),
+        _sum([one.tce_net for one in there]),
+        _sum([one.tco2 for one in there]),
+        _sum([one.tco2_net for one in there]),
+        state,
+        share,
+        sum([one.held for one in carriers]),
+        tuple([reason for one in there for reason in one.reasons]),
+        () if by is By.TOTAL else tuple(carriers),
+        tuple(meters),
     )
 
 
-def _sums(parts: Sequence[CarrierFigure] | Sequence[EnterpriseTotal]) -> dict[str, Decimal | None]:
+def _sums(parts: Sequence[EnterpriseTotal]) -> dict[str, Decimal | None]:
     return {name: _sum([getattr(part, name) for part in parts]) for name in TONNES}
 
 
 def _sum(parts: Sequence[Decimal | None]) -> Decimal | None:
     """The exact sum; None of nothing, and None when a part is not known."""
+    if not parts or None in parts:
+        return None
     known = [part for part in parts if part is not None]
-    return exact_sum(known) if known and len(known) == len(parts) else None
+    return known[0] if len(known) == 1 else exact_sum(known)
 
 
 async def meters_to_explain(connection: Connection, enterprise: str) -> list[tuple[int, str, int]]:
@@ -520,13 +596,9 @@ async def known_series(
         factor_set = await connection.fetchval(FACTOR_SET)
     due = _Due.of(meters, edges, known_us)
     rows, open_months = _known_rows(known, edges, basis), _open_months(calendar, edges, known_us, closing_day)
-    shares = _shares(rows, due, edges)
-    carriers = _carriers(rows, due, edges)
     buckets = tuple(
-        _not_known(edges, at, open_months[at])
-        if at in open_months
-        else _bucket(edges, at, carriers.get(at, ()), (), shares[at], by)
-        for at in range(len(edges) - 1)
+        _not_known(edges, at, open_months[at]) if at in open_months else bucket
+        for at, bucket in enumerate(_buckets(rows, {}, due, edges, by))
     )
     return EnergySeries(enterprise, level, by, basis, known_us, factor_set, DEFAULT_CO2_DATASET, buckets)
 
@@ -641,10 +713,19 @@ async def _total_rows(
     calendar: SiteCalendar,
     now_us: int,
 ) -> list[asyncpg.Record]:
-    moments = {name: MOMENT.format(us=f"${i}::bigint") for i, name in ((3, "begins"), (4, "ends"), (5, "now"))}
-    question = TOTALS.format(level=WORD[level], basis=str(basis), **moments)
+    question = total_question(level, basis, of_region=region is not None, named=enterprises is not None)
     begins, ends = calendar.bucket_start(level, at_us), calendar.bucket_end(level, at_us)
     return list(await pool.fetch(question, region, enterprises, begins, ends, now_us))
+
+
+def total_question(level: Level, basis: Basis, *, of_region: bool, named: bool) -> str:
+    """TOTALS of a level and basis. A statement for each way to say which enterprises: then each can use its key."""
+    moments = {name: MOMENT.format(us=f"${i}::bigint") for i, name in ((3, "begins"), (4, "ends"), (5, "now"))}
+    whose = (
+        "region IN (SELECT code FROM part)" if of_region else "$1::text IS NULL",
+        "id = ANY ($2::text[])" if named else "$2::text[] IS NULL",
+    )
+    return TOTALS.format(level=WORD[level], basis=str(basis), whose=" AND ".join(whose), **moments)
 
 
 def _total(row: asyncpg.Record) -> EnterpriseTotal:

@@ -10,7 +10,6 @@ import pytest
 
 from app.store.energy import (
     CARRIER_ROWS,
-    TOTALS,
     By,
     EnergySeries,
     EnterpriseUnknown,
@@ -19,6 +18,7 @@ from app.store.energy import (
     energy_series,
     enterprise_totals,
     region_totals,
+    total_question,
 )
 from app.store.readings import MOMENT
 from energy.interval import Level
@@ -208,8 +208,7 @@ async def relations_read(plant: Plant, question: str, *values: object) -> set[st
 async def test_a_days_figures_of_everybody_come_from_rollups_and_never_from_readings(plant: Plant) -> None:
     await a_morning(plant)
     day_us, end_us = at("2026-11-01T00:00"), at("2026-11-02T00:00")
-    moments = {name: MOMENT.format(us=f"${i}::bigint") for i, name in ((3, "begins"), (4, "ends"), (5, "now"))}
-    everybody = TOTALS.format(level="day", basis="equivalent", **moments)
+    everybody = total_question(Level.DAY, Basis.EQUIVALENT, of_region=True, named=False)
     read = await relations_read(plant, everybody, "4453", None, day_us, end_us, LATER_US)
     assert "enterprise_day" in read
     assert not read & set(RAW)
