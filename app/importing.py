@@ -38,7 +38,7 @@ from app.store.ingest_registry import StoredRegistry
 from app.store.lines import MonthInFuture
 from app.store.readings import ConflictsFound, ReadingLedger
 from app.store.registry import AlreadyThere, Fields, WrongField
-from app.store.tables import carrier
+from app.store.tables.registry import carrier
 from energy.budget import WrongBudget, checked_year
 from energy.interval import SiteCalendar
 from energy.units import UnitMismatch

@@ -15,7 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.store.database import Database
 from app.store.scope import Scope
-from app.store.tables import api_token, audit, enterprise, region
+from app.store.tables.access import api_token, audit
+from app.store.tables.registry import enterprise, region
 
 TOKEN_PREFIX = "tw_"  # noqa: S105  # the public start of every token
 

@@ -30,7 +30,7 @@ from app.store.passwords import (
     waits_until,
 )
 from app.store.registry import AlreadyThere, Fields, NotThere, Page, plain
-from app.store.tables import account, login_session
+from app.store.tables.access import account, login_session
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._@-]{0,99}")
 IDLE = timedelta(hours=2)

@@ -19,7 +19,8 @@ from app.store.access import write_audit
 from app.store.alerts import history_line, state_of
 from app.store.database import Database
 from app.store.registry import Fields, NotThere, Page
-from app.store.tables import alert, alert_history, enterprise
+from app.store.tables.alerts import alert, alert_history
+from app.store.tables.registry import enterprise
 
 SHOWN = (
     "alert_id",

@@ -17,7 +17,7 @@ from alerts.rule import DEFAULTS, AlertSettings
 from app.store.access import write_audit
 from app.store.registry import Fields
 from app.store.rollups import Connection
-from app.store.tables import alert_setting, region_contact, region_target
+from app.store.tables.alerts import alert_setting, region_contact, region_target
 
 NEWEST = """
 SELECT DISTINCT ON (region) region, version, changes FROM alert_setting ORDER BY region, version DESC

@@ -18,7 +18,8 @@ from app.store.database import Database
 from app.store.entries import BudgetIn
 from app.store.positions import own_months
 from app.store.registry import Fields, NotThere, Page, plain
-from app.store.tables import budget_exclusion, budget_position, budget_revision, budget_standing, enterprise
+from app.store.tables.budgets import budget_exclusion, budget_position, budget_revision, budget_standing
+from app.store.tables.registry import enterprise
 from energy.budget import BudgetBasis, PlanSource, WrongBudget, checked_amount, checked_year, given_plan, shared_plan
 from energy.interval import SiteCalendar
 from energy.ordinary_year import DAYS, MONTHS

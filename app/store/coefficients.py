@@ -20,7 +20,8 @@ from app.store.access import write_audit
 from app.store.database import Database
 from app.store.registry import Fields, NotThere, Page, WrongField, plain
 from app.store.rollups import LOCK_CLASS, LOCK_SLOTS, lock_slot
-from app.store.tables import carrier, co2_factor, coal_factor, enterprise, region
+from app.store.tables.factors import co2_factor, coal_factor
+from app.store.tables.registry import carrier, enterprise, region
 from energy.interval import HOUR_US, parse_range_bound
 from energy.tce import DEFAULT_CO2_DATASET, Basis, kgce_of_heating_value, kgco2_of_fuel
 

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Float, and_, case, cast, func, literal, select
 
 from app.store.database import Database
-from app.store.tables import enterprise, gateway, meter
+from app.store.tables.registry import enterprise, gateway, meter
 from ingest.fleet import Fleet
 from ingest.liveness import (
     INTERVAL_S,

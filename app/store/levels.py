@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.store.access import write_audit
 from app.store.database import Database
 from app.store.registry import Fields, NotThere, Page, WrongField, plain
-from app.store.tables import level, level_correction, product
+from app.store.tables.lines import level, level_correction, product
 from energy.benchmark import level_units
 
 KINDS_NUMBERS = {"benchmark": ("benchmark", "baseline"), "limit": ("level1", "level2", "level3")}

@@ -13,7 +13,8 @@ from app.store.access import write_audit
 from app.store.database import Database
 from app.store.levels import product_named
 from app.store.registry import AlreadyThere, Fields, NotThere, Page, WrongField, plain
-from app.store.tables import enterprise, level, line, line_meter, line_output, meter, product
+from app.store.tables.lines import level, line, line_meter, line_output, product
+from app.store.tables.registry import enterprise, meter
 from energy.benchmark import OutputUnitMismatch, applies, output_scale, range_of
 from energy.reading import Role
 

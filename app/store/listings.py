@@ -10,14 +10,9 @@ from sqlalchemy import ColumnElement, Select, and_, select
 
 from app.store.database import Database
 from app.store.registry import Fields, Page
-from app.store.tables import (
-    audit,
-    carrier,
-    enterprise,
-    held_reading,
-    reading,
-    reading_revision,
-)
+from app.store.tables.access import audit
+from app.store.tables.readings import held_reading, reading, reading_revision
+from app.store.tables.registry import carrier, enterprise
 
 
 async def readings(

@@ -22,19 +22,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from app.store.coefficients import FACTOR_SET
 from app.store.scope import API_ROLE
-from app.store.tables import (
-    carrier,
-    co2_factor,
-    coal_factor,
-    factor_set,
-    level,
-    level_correction,
-    meter,
-    product,
-    reference_set,
-    region,
-    touched,
-)
+from app.store.tables.factors import co2_factor, coal_factor, factor_set, reference_set
+from app.store.tables.lines import level, level_correction, product
+from app.store.tables.readings import touched
+from app.store.tables.registry import carrier, meter, region
 
 REFERENCE = files("app.store") / "reference"
 NATIONAL_TABLES = ("regions", "carriers", "coal_factors", "co2_factors")

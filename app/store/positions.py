@@ -20,7 +20,7 @@ from sqlalchemy.dialects import postgresql
 from app.store.bucket_columns import BASES, FIGURES, Buckets, Float64s, Int64s
 from app.store.numeric_wire import exact_sum
 from app.store.rollups import Connection
-from app.store.tables import budget_position
+from app.store.tables.budgets import budget_position
 from energy.budget import Budget, BudgetBasis, Position, Standing, position_of
 from energy.interval import DAY_US, SiteCalendar, from_us
 from energy.ordinary_year import MONTHS, MOST_YEARS, ordinary_year, usable_years

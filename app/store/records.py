@@ -17,12 +17,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.store.access import write_audit
 from app.store.database import Database
 from app.store.registry import AlreadyThere, Fields, NotThere, Page, mark, mark_hours, plain
-from app.store.tables import (
+from app.store.tables.readings import held_reading, reading
+from app.store.tables.records import (
     deleted_reading,
-    held_reading,
     meter_exchange,
     meter_multiplier,
-    reading,
     reading_decision,
     reading_deletion,
 )

@@ -18,18 +18,11 @@ from app.store.access import digest, write_audit
 from app.store.credit_code import checked
 from app.store.database import Database
 from app.store.gateways import gateway_columns, state_at
-from app.store.tables import (
-    budget_standing,
-    carrier,
-    enterprise,
-    enterprise_rank,
-    gateway,
-    meter,
-    meter_multiplier,
-    region,
-    sequence_gap,
-    touched,
-)
+from app.store.tables.budgets import budget_standing
+from app.store.tables.readings import touched
+from app.store.tables.records import meter_multiplier
+from app.store.tables.registry import carrier, enterprise, gateway, meter, region, sequence_gap
+from app.store.tables.rollups import enterprise_rank
 from energy.interval import HOUR_US, to_us
 from energy.reading import Kind
 from energy.units import to_normal

@@ -25,7 +25,8 @@ from app.store.judging import Verdicts
 from app.store.listings import one_page, seen_by
 from app.store.readings import ReadingLedger
 from app.store.registry import Fields, Page
-from app.store.tables import enterprise, gateway, rejected_message, rejected_reading
+from app.store.tables.readings import rejected_message, rejected_reading
+from app.store.tables.registry import enterprise, gateway
 from ingest.batch import Code, Door, Group, ReadingBatch, Received, Refusal, Verdict
 from ingest.decode import decode
 from ingest.pipeline import LedgerUnavailable

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.store.access import TOKEN_PREFIX, digest, place_of, write_audit
 from app.store.database import Database
 from app.store.registry import Fields, NotThere, Page, plain
-from app.store.tables import api_token
+from app.store.tables.access import api_token
 
 HIDDEN = ("token_sha256", "previous_sha256")
 SHOWN = tuple(column for column in api_token.c if column.name not in HIDDEN)

@@ -13,7 +13,8 @@ from app.store.database import Database
 from app.store.readings import MOMENT
 from app.store.registry import Page
 from app.store.rollups import Connection
-from app.store.tables import enterprise, verification, verification_difference
+from app.store.tables.registry import enterprise
+from app.store.tables.rollups import verification, verification_difference
 
 BEGIN = """
 INSERT INTO verification AS v (night, started_at, seed, asked) VALUES ($1, now(), $2, $3)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pkgutil
+from importlib import import_module
 from typing import Any
 
 import asyncpg
@@ -10,9 +12,13 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from app.store import tables
 from app.store.database import plain_url
 from app.store.migrate import migrate
-from app.store.tables import metadata
+from app.store.tables.metadata import metadata
+
+for family in pkgutil.iter_modules(tables.__path__, f"{tables.__name__}."):
+    import_module(family.name)
 
 
 def not_timescales_own(thing: Any, name: str | None, kind: str, reflected: bool, other: Any) -> bool:

@@ -1,0 +1,223 @@
+"""Alerts with their settings, history and evaluations, and the mails about them."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    Column,
+    Date,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    Numeric,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from app.store.tables.metadata import metadata, moment, required
+from app.store.tables.registry import enterprise, region
+
+alert_setting = Table(
+    "alert_setting",
+    metadata,
+    Column("region", Text, ForeignKey(region.c.code), primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    required("changes", JSONB),
+    required("reason", Text),
+    required("made_by", Text),
+    moment("made_at"),
+)
+
+region_contact = Table(
+    "region_contact",
+    metadata,
+    Column("region", Text, ForeignKey(region.c.code), primary_key=True),
+    Column("email", Text, primary_key=True),
+    required("name", Text),
+    required("language", Text),
+)
+
+region_target = Table(
+    "region_target",
+    metadata,
+    Column("region", Text, ForeignKey(region.c.code), primary_key=True),
+    Column("year", SmallInteger, primary_key=True, autoincrement=False),
+    Column("basis", Text, primary_key=True),
+    required("base", Numeric),
+    required("incentive", Numeric),
+    required("reason", Text),
+    required("made_by", Text),
+    moment("made_at"),
+)
+
+alert = Table(
+    "alert",
+    metadata,
+    Column("alert_id", BigInteger, Identity(always=True), primary_key=True),
+    required("enterprise", Text, ForeignKey(enterprise.c.id)),
+    required("kind", Text),
+    required("period", Text),
+    required("subject", Text),
+    required("phase", Text),
+    required("level", Text),
+    required("seq", Integer),
+    required("over_since", ARRAY(Date)),
+    required("under_since", ARRAY(Date)),
+    required("fact", Boolean),
+    required("data", Text),
+    moment("acked_until", null=True),
+    Column("acked_by", Text),
+    moment("silenced_until", null=True),
+    Column("silenced_by", Text),
+    required("told", Text),
+    required("worst", Text),
+    Column("escalates_from", Date),
+    Column("steps_done", Integer, nullable=False, server_default=text("0")),
+    required("facts", JSONB),
+    moment("opened_at"),
+    moment("raised_at", null=True),
+    moment("changed_at"),
+    moment("closed_at", null=True),
+    Column("outcome", JSONB),
+    Index(
+        "alert_open",
+        "enterprise",
+        "kind",
+        "period",
+        "subject",
+        unique=True,
+        postgresql_where=text("closed_at IS NULL"),
+    ),
+    Index("alert_standing", "level", postgresql_where=text("closed_at IS NULL AND level <> 'green'::text")),
+)
+
+alert_history = Table(
+    "alert_history",
+    metadata,
+    Column("history_id", BigInteger, Identity(always=True), primary_key=True),
+    required("alert_id", BigInteger, ForeignKey("alert.alert_id")),
+    required("seq", Integer),
+    Column("row", SmallInteger),
+    required("event", Text),
+    required("phase_before", Text),
+    required("phase_after", Text),
+    required("level_before", Text),
+    required("level_after", Text),
+    required("day", Date),
+    moment("at"),
+    required("actor", Text),
+    Column("comment", Text),
+    required("inputs", JSONB),
+    Index("alert_history_alert", "alert_id", "history_id"),
+)
+
+alert_run = Table(
+    "alert_run",
+    metadata,
+    Column("run_id", BigInteger, Identity(always=True), primary_key=True),
+    required("day", Date),
+    required("why", Text),
+    moment("started_at"),
+    moment("finished_at", null=True),
+    Column("done_until", Text),
+    Column("evaluated", Integer, nullable=False, server_default=text("0")),
+    Column("told", Integer, nullable=False, server_default=text("0")),
+    Index("alert_run_daily", "day", unique=True, postgresql_where=text("why = 'daily'::text")),
+)
+
+alert_evaluation = Table(
+    "alert_evaluation",
+    metadata,
+    required("run_id", BigInteger),
+    required("enterprise", Text),
+    required("about", Text),
+    required("subject", Text),
+    required("day", Date),
+    moment("as_of"),
+    required("settings", Text),
+    required("signals", Text),
+    required("inputs", JSONB),
+    Index("alert_evaluation_enterprise", "enterprise", "day"),
+)
+
+recipient = Table(
+    "recipient",
+    metadata,
+    Column("recipient_id", BigInteger, Identity(always=True), primary_key=True),
+    required("owner", Text),
+    required("role", Text),
+    required("email", Text),
+    required("name", Text),
+    required("language", Text),
+    Column("refused_times", Integer, nullable=False, server_default=text("0")),
+    moment("bad_at", null=True),
+    Column("bad_why", Text),
+    UniqueConstraint("owner", "email"),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("outbox_id", BigInteger, Identity(always=True), primary_key=True),
+    Column("alert_id", BigInteger, ForeignKey("alert.alert_id")),
+    Column("digest_key", Text, nullable=False, server_default=text("''::text")),
+    required("seq", Integer),
+    required("recipient_id", BigInteger, ForeignKey("recipient.recipient_id")),
+    Column("channel", Text, nullable=False, server_default=text("'email'::text")),
+    required("kind", Text),
+    required("level", Text),
+    required("delivery", Text),
+    required("payload", JSONB),
+    required("message_id", Text),
+    Column("references", Text),
+    required("state", Text),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("doubts", Integer, nullable=False, server_default=text("0")),
+    Column("plain", Boolean, nullable=False, server_default=text("false")),
+    moment("next_at"),
+    moment("lease_until", null=True),
+    Column("lease_owner", Text),
+    Column("last_code", Integer),
+    Column("last_error", Text),
+    Column("digest_id", BigInteger, ForeignKey("outbox.outbox_id")),
+    moment("created_at"),
+    moment("sent_at", null=True),
+    Index(
+        "outbox_once",
+        "alert_id",
+        "digest_key",
+        "seq",
+        "recipient_id",
+        "channel",
+        unique=True,
+        postgresql_nulls_not_distinct=True,
+    ),
+    Index(
+        "outbox_due",
+        "next_at",
+        postgresql_where=text("state IN ('queued', 'retry', 'sending', 'uncertain')"),
+    ),
+    Index("outbox_recipient", "recipient_id", "sent_at", postgresql_where=text("state = 'sent'::text")),
+    Index("outbox_digest", "digest_id", postgresql_where=text("digest_id IS NOT NULL")),
+)
+
+platform_alarm = Table(
+    "platform_alarm",
+    metadata,
+    Column("alarm_id", BigInteger, Identity(always=True), primary_key=True),
+    required("kind", Text),
+    required("subject", Text),
+    required("detail", Text),
+    moment("since"),
+    moment("last_at"),
+    Column("times", Integer, nullable=False, server_default=text("1")),
+    moment("cleared_at", null=True),
+    Index("platform_alarm_open", "kind", "subject", unique=True, postgresql_where=text("cleared_at IS NULL")),
+)
