@@ -373,6 +373,7 @@ class Demo:
     def _places(self, tokens: dict[str, str]) -> dict[str, str]:
         return {
             "API": f"{self._service.url}/api/v1",
+            "API in a browser": f"{self._service.url}/docs (Authorize with one of the tokens below)",
             "API document": f"{self._service.url}/openapi.json",
             "Health, metrics": f"{self._service.url}/readyz, {self._service.url}/metrics",
             "Broker": f"{self._broker()} (user name = client id = gateway id)",
@@ -382,7 +383,7 @@ class Demo:
             "Admin token": f"{tokens['Admin']} (reads and changes {CITY})",
             "City token": f"{tokens['City']} (reads {CITY})",
             "District token": f"{tokens['District']} (reads {DISTRICTS[0]})",
-            "Try": f'curl -H "Authorization: Bearer {tokens["City"]}" {self._service.url}/api/v1/enterprises?sort=-tce',
+            "Try": f"curl -H 'Authorization: Bearer {tokens['City']}' '{self._service.url}/api/v1/enterprises'",
         }
 
     def _story(self, until: datetime) -> Story | None:

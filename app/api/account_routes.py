@@ -15,8 +15,7 @@ from app.api.deps import ApiDeps, Deps
 from app.api.oidc import OidcProvider
 from app.api.parameters import known_parameters
 from app.api.problems import NoToken
-from app.api.schemas import (
-    Listed,
+from app.api.schemas.accounts import (
     LogIn,
     PasswordChange,
     SessionOut,
@@ -28,8 +27,9 @@ from app.api.schemas import (
     UserNew,
     UserOut,
     UserWithSessionsOut,
-    changes_of,
 )
+from app.api.schemas.registry import changes_of
+from app.api.schemas.shared import Listed
 from app.store import accounts, tokens
 from app.store.access import Caller, enter_token
 from app.store.accounts import LoginRefused, Session, change_own_password, end_session, log_in, log_out

@@ -10,7 +10,11 @@ from starlette.responses import Response
 
 from alerts.rule import AlertSettings, meanings
 from app.api.access import Reader, Reporting, Supervising, Writer, hidden, sight, visible_enterprise, visible_region
-from app.api.alert_schemas import (
+from app.api.answers import AskedFormat, Cursor, Limit, json_answer, listed, number, number_key
+from app.api.deps import ApiDeps, Deps
+from app.api.parameters import known_parameters
+from app.api.problems import BadQuery
+from app.api.schemas.alerts import (
     AcknowledgeIn,
     AlertListed,
     AlertOut,
@@ -29,11 +33,7 @@ from app.api.alert_schemas import (
     SettingOut,
     SilenceIn,
 )
-from app.api.answers import AskedFormat, Cursor, Limit, json_answer, listed, number, number_key
-from app.api.deps import ApiDeps, Deps
-from app.api.parameters import known_parameters
-from app.api.problems import BadQuery
-from app.api.schemas import Listed
+from app.api.schemas.shared import Listed
 from app.store import alert_listings, alert_settings
 from app.store.access import Caller, TokenRole
 from app.store.alert_listings import Asked, Doing

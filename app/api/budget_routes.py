@@ -14,9 +14,10 @@ from app.api.answers import AskedFormat, Cursor, Limit, columns_of, json_answer,
 from app.api.deps import ApiDeps, Deps
 from app.api.parameters import bound_us, known_parameters
 from app.api.problems import BadCursor
-from app.api.schemas import BudgetListed, BudgetOut, BudgetRowOut, ExclusionOut, Listed, PositionOut
+from app.api.schemas.budgets import BudgetListed, BudgetOut, BudgetRowOut, ExclusionOut, PositionOut
+from app.api.schemas.shared import Listed
 from app.store import budgets, positions
-from app.store.entries import BudgetIn, DecisionIn, ExclusionIn, WithdrawalIn, values_of
+from app.store.entries import BudgetDecisionIn, BudgetIn, ExclusionIn, WithdrawalIn, values_of
 from app.store.registry import Fields, NotThere
 from energy.budget import FIRST_YEAR, LAST_YEAR, BudgetBasis, Position, WrongBudget, checked_year
 from energy.interval import from_us
@@ -145,7 +146,7 @@ async def _evaluate(deps: ApiDeps, enterprise: str, year: int) -> None:
     response_model=BudgetOut,
 )
 async def decide_budget(
-    enterprise: str, year: str, revision: int, body: DecisionIn, deps: Deps, caller: Supervising
+    enterprise: str, year: str, revision: int, body: BudgetDecisionIn, deps: Deps, caller: Supervising
 ) -> Response:
     """Approve or refuse a proposal. What was decided stays decided: another revision changes it."""
     await visible_enterprise(deps, caller, enterprise)

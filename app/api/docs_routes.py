@@ -10,7 +10,7 @@ from importlib.resources import files
 
 from fastapi import APIRouter
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 router = APIRouter(include_in_schema=False)
 
@@ -40,6 +40,12 @@ START = """SwaggerUIBundle({
 });
 """
 ASSETS = {"swagger-ui.css": "text/css", "swagger-ui-bundle.js": "text/javascript"}
+
+
+@router.get("/")
+async def door() -> Response:
+    """Who opens the address alone is shown what there is."""
+    return RedirectResponse("/docs")
 
 
 @router.get("/docs")

@@ -20,7 +20,8 @@ from app.api.access import reader
 from app.api.answers import CSV_TYPE, PARQUET_TYPE, XLSX_TYPE
 from app.api.examples import examples_of, parameter_example
 from app.api.exports import PREFIX
-from app.api.schemas import JobOut, ProblemOut
+from app.api.schemas.jobs import JobOut
+from app.api.schemas.service import ProblemOut
 from app.api.writes import IDEMPOTENCY_HEADER
 from ingest.http import OPENAPI_PATH, PATH
 

@@ -17,7 +17,7 @@ from app.api.answers import AskedFormat, Columns, Sink, columns_of, json_answer,
 from app.api.deps import ApiDeps, Deps
 from app.api.parameters import bound_us, known_parameters
 from app.api.problems import BadQuery
-from app.api.schemas import BucketOut, CarrierOut, EnergyOut, MeterFigureOut, OverviewOut
+from app.api.schemas.energy import BucketOut, CarrierOut, EnergyOut, MeterFigureOut, OverviewOut
 from app.store.alert_settings import settings_book
 from app.store.energy import (
     Bucket,

@@ -15,7 +15,7 @@ from app.api.answers import json_answer, number
 from app.api.deps import Deps
 from app.api.parameters import bound_us, known_parameters
 from app.api.problems import BadQuery
-from app.api.schemas import ExplanationOut
+from app.api.schemas.explanations import ExplanationOut
 from app.store.energy import Bucket, By, CarrierFigure, Explanation, MeterFigure
 from energy.explanation import WHY, MeterTree, Piece, Shown, Sums, added
 from energy.interval import Level, from_us

@@ -12,7 +12,8 @@ from app.api.answers import AskedFormat, Cursor, Limit, json_answer, key_of, lis
 from app.api.deps import ApiDeps, Deps
 from app.api.parameters import IsoDate, known_parameters
 from app.api.problems import BadCursor
-from app.api.schemas import FactorOut, Listed
+from app.api.schemas.factors import FactorOut
+from app.api.schemas.shared import Listed
 from app.store import coefficients
 from app.store.access import Caller, TokenRole
 from app.store.coefficients import MADE_OF, Wanted

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from app.api.answers import json_answer
 from app.api.deps import Deps
-from app.api.schemas import ReadyOut
+from app.api.schemas.service import ReadyOut
 
 router = APIRouter(tags=["health"])
 

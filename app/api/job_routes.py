@@ -18,7 +18,8 @@ from app.api.answers import AskedFormat, Cursor, Format, Limit, json_answer, key
 from app.api.deps import ApiDeps, Deps
 from app.api.parameters import known_parameters
 from app.api.problems import BadCursor
-from app.api.schemas import JobOut, Listed
+from app.api.schemas.jobs import JobOut
+from app.api.schemas.shared import Listed
 from app.store import jobs
 from app.store.registry import Fields, NotThere
 

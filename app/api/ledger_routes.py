@@ -12,16 +12,9 @@ from app.api.answers import AskedFormat, Cursor, Limit, integer_key, listed, num
 from app.api.deps import Deps
 from app.api.parameters import bound_us, known_parameters
 from app.api.problems import BadQuery
-from app.api.schemas import (
-    AuditOut,
-    CarrierInfoOut,
-    DifferenceOut,
-    Listed,
-    ReadingOut,
-    RestatementOut,
-    RevisionOut,
-    VerificationOut,
-)
+from app.api.schemas.ledger import AuditOut, DifferenceOut, ReadingOut, RestatementOut, RevisionOut, VerificationOut
+from app.api.schemas.registry import CarrierInfoOut
+from app.api.schemas.shared import Listed
 from app.store import closings, listings, verifications
 from energy.interval import Level, from_us
 

@@ -37,17 +37,9 @@ from app.api.answers import (
 from app.api.deps import ApiDeps, Deps
 from app.api.parameters import IsoDate, known_parameters
 from app.api.problems import BadCursor, BadQuery, Forbidden
-from app.api.schemas import (
-    BenchmarksOut,
-    CorrectionOut,
-    LevelOut,
-    LineChange,
-    LineOut,
-    Listed,
-    OutputOut,
-    ProductOut,
-    RegionBenchmarksOut,
-)
+from app.api.schemas.benchmarks import BenchmarksOut, CorrectionOut, RegionBenchmarksOut
+from app.api.schemas.lines import LevelOut, LineChange, LineOut, OutputOut, ProductOut
+from app.api.schemas.shared import Listed
 from app.store import benchmarks, levels, lines
 from app.store.access import Caller
 from app.store.benchmarks import Judged, LineStanding

@@ -15,7 +15,7 @@ from app.api.answers import AskedFormat, columns_of, json_answer, number, sink_o
 from app.api.deps import Deps
 from app.api.line_routes import AskedMonth, month_asked
 from app.api.parameters import known_parameters
-from app.api.schemas import MeterQualityOut, QualityOut, RegionQualityOut
+from app.api.schemas.quality import MeterQualityOut, QualityOut, RegionQualityOut
 from app.store.quality import FittingRate, MeterQuality, enterprise_quality, fitting_rates, region_quality
 from energy.interval import from_us
 from energy.quality import COMPLETE_ENOUGH, DAYS_AGAINST_MONTH, GRACE_S, Calibration, Gap, Repair, share

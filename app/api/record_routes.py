@@ -13,8 +13,7 @@ from app.api.answers import AskedFormat, Cursor, Limit, integer_key, json_answer
 from app.api.deps import Deps
 from app.api.parameters import bound_us, known_parameters
 from app.api.problems import BadCursor, BadQuery
-from app.api.schemas import (
-    DecisionIn,
+from app.api.schemas.records import (
     DecisionOut,
     DeletedReadingOut,
     DeletionIn,
@@ -22,11 +21,11 @@ from app.api.schemas import (
     ExchangeIn,
     ExchangeOut,
     HeldOut,
-    Listed,
     MultiplierOut,
-    Revocation,
+    ReadingDecisionIn,
     StuckOut,
 )
+from app.api.schemas.shared import Listed, Revocation
 from app.store import records
 from energy.consumption import HoldReason
 from energy.interval import DAY_US, from_us
@@ -104,7 +103,7 @@ async def revoke_multiplier(
 
 
 @router.post(f"{METER}/decisions", operation_id="decideReading", status_code=201, response_model=DecisionOut)
-async def decide(enterprise: str, code: str, body: DecisionIn, deps: Deps, caller: Supervising) -> Response:
+async def decide(enterprise: str, code: str, body: ReadingDecisionIn, deps: Deps, caller: Supervising) -> Response:
     """Say what a reading was: real, a rollover, a reset, a new register's, or nothing.
 
     With an exchange, that exchange is recorded in the same transaction, and is revoked with the decision.

@@ -26,7 +26,7 @@ from app.api.answers import AskedFormat, Cursor, Limit, json_answer, key_of, lis
 from app.api.deps import ApiDeps, Deps
 from app.api.parameters import known_parameters
 from app.api.problems import BadCursor
-from app.api.schemas import (
+from app.api.schemas.registry import (
     EnterpriseChange,
     EnterpriseListed,
     EnterpriseOut,
@@ -34,13 +34,13 @@ from app.api.schemas import (
     GatewayOut,
     GatewaySecretOut,
     GatewayWithGapsOut,
-    Listed,
     MeterChange,
     MeterOut,
     MeterWithRefusedOut,
     RegionOut,
     changes_of,
 )
+from app.api.schemas.shared import Listed
 from app.store import budgets, registry
 from app.store.energy import enterprise_totals
 from app.store.entries import EnterpriseIn, GatewayIn, MeterIn, values_of

@@ -13,7 +13,8 @@ from app.api.answers import AskedFormat, Cursor, Limit, cursor_of, json_answer, 
 from app.api.deps import Deps
 from app.api.parameters import bound_us, known_parameters
 from app.api.problems import BadQuery
-from app.api.schemas import Listed, RejectionOut, ReplayIn, ReplayOut
+from app.api.schemas.rejections import RejectionOut, ReplayIn, ReplayOut
+from app.api.schemas.shared import Listed
 from app.store import rejections
 from app.store.rejections import Wanted
 from energy.interval import from_us

@@ -18,7 +18,7 @@ from app.api.line_routes import standing_out
 from app.api.parameters import known_parameters
 from app.api.problems import BadQuery, wants_chinese
 from app.api.report_tables import Table, Tongue, monthly, utilisation, workbook
-from app.api.schemas import ReportOut
+from app.api.schemas.jobs import ReportOut
 from app.store import benchmarks, reports
 from app.store.energy import enterprise_totals, region_totals
 from app.store.registry import Fields

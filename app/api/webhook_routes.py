@@ -11,7 +11,8 @@ from app.api.access import Reader, hidden
 from app.api.answers import AskedFormat, Cursor, Limit, json_answer, listed, number_key
 from app.api.deps import Deps
 from app.api.parameters import known_parameters
-from app.api.schemas import DeliveryOut, Listed, WebhookChange, WebhookIn, WebhookOut, WebhookSecretOut
+from app.api.schemas.shared import Listed
+from app.api.schemas.webhooks import DeliveryOut, WebhookChange, WebhookIn, WebhookOut, WebhookSecretOut
 from app.store import webhooks
 from app.store.registry import NotThere, WrongField
 from app.webhooks import signature

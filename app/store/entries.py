@@ -238,7 +238,7 @@ class BudgetIn(Body):
     approved: bool = Field(default=True, description="false enters a proposal, which somebody approves or refuses.")
 
 
-class DecisionIn(Body):
+class BudgetDecisionIn(Body):
     basis: BudgetBasis = BudgetBasis.EQUIVALENT
     approve: bool
     note: Reason | None = None

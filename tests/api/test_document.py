@@ -43,6 +43,10 @@ def test_gateways_find_their_door_in_it(document: dict[str, Any]) -> None:
     assert document["paths"]["/api/v1/readings"]["post"]["operationId"] == "postReadings"
 
 
+def test_no_body_is_named_by_where_it_stands_in_the_code(document: dict[str, Any]) -> None:
+    assert [name for name in document["components"]["schemas"] if "__" in name] == []
+
+
 def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
     def references(part: Any) -> set[str]:
         if isinstance(part, dict):
