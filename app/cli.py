@@ -129,7 +129,10 @@ def migrate() -> None:
 def serve(
     roles: Annotated[str, typer.Option(help="What this process does, with commas between.")] = "api,ingest,worker",
 ) -> None:
-    """Run the service until SIGTERM or Ctrl-C. What was acknowledged is committed; what was not is sent again."""
+    """Run the service until SIGTERM or Ctrl-C. What was acknowledged is committed; what was not is sent again.
+
+    Settings are TCEWATCH_… variables of the environment; the README lists them.
+    """
     from app.logs import set_up_logs
     from app.main import CertificateWrong, PortTaken, ServiceRole
     from app.main import serve as run_service
@@ -140,7 +143,7 @@ def serve(
         chosen = frozenset(ServiceRole(role.strip()) for role in roles.split(","))
     except ValueError as error:
         known = ", ".join(ServiceRole)
-        raise fail(f"--roles {roles}: {error}; choose from {known}", WRONG_USE) from error
+        raise fail(f"--roles {roles}: choose from {known}, with commas between", WRONG_USE) from error
     set_up_logs(settings.log_format)
     try:
         run(settings, run_service(settings, chosen))
@@ -321,7 +324,7 @@ async def kept_user(settings: Settings, fields: dict[str, Any], *, new: bool) ->
 
 @app.command("import")
 def import_(
-    kind: Annotated[str, typer.Argument(help="enterprises, gateways, meters, factors, outputs or readings.")],
+    kind: Annotated[str, typer.Argument(help="enterprises, gateways, meters, budgets, factors, outputs or readings.")],
     file: Annotated[
         Path, typer.Argument(help="CSV or XLSX; the first row names the columns.", exists=True, dir_okay=False)
     ],
