@@ -3,7 +3,8 @@
 A broker answers a gateway's message before we have it. While we are away, or slower than the gateways, it keeps what
 it has acknowledged only as far as its limits go, and drops the rest without a word: Mosquitto by default all but 1,000
 messages a client. MQTT has no way to ask for that limit, so a client of our own goes away, has messages sent to it, and
-counts what it finds on its return. What cannot be seen that way is said to be unseen.
+counts what it finds on its return. What cannot be seen that way is said to be unseen. And whether the broker keeps
+gateways apart: lets in nobody without a name, and takes accounts from us.
 """
 
 from __future__ import annotations
@@ -50,6 +51,8 @@ ANSWER_WITHIN_S = 10.0
 QUIET_S = 2.0
 RETRY_S = 30.0
 PACKET_LEAST = 256 * 1024
+CONTROL = "$CONTROL/dynamic-security/v1"
+HARMLESS = b'{"commands":[{"command":"getDefaultACLAccess"}]}'
 DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883}
 UNSEEN = (
     "cannot be seen from outside: whether queues survive a crash of the broker (Mosquitto: persistence true, "
@@ -133,6 +136,26 @@ def judge_experiment(seen: Experiment) -> list[Weakness]:
     return []
 
 
+def judge_rights(lets_in_anybody: bool, takes_accounts: bool) -> list[Weakness]:
+    """Whether a gateway's topic is its own at this broker."""
+    found: list[Weakness] = []
+    if lets_in_anybody:
+        found.append(
+            Weakness(
+                "the broker lets in clients without a name: anybody can send readings in any gateway's name",
+                "Mosquitto: allow_anonymous false",
+            )
+        )
+    if not takes_accounts:
+        found.append(
+            Weakness(
+                "the broker takes no accounts from us: gateways cannot be created",
+                "Mosquitto: plugin mosquitto_dynamic_security.so, as in deploy/mosquitto/mosquitto.conf",
+            )
+        )
+    return found
+
+
 # The experiment -------------------------------------------------------------------------------------------------------
 
 
@@ -212,6 +235,7 @@ class Examination:
         topic = f"{ROOT}/{self._name}/check"
         async with self._connected(session_s=SESSION_S) as (_, greeting):
             found = judge_greeting(greeting)
+        found += judge_rights(await self._lets_in_anybody(), await self._takes_accounts())
         if greeting.properties.get(Property.MAXIMUM_QOS, 2) < 1:
             await self._forgotten()
             return found  # the experiment needs what this broker does not have
@@ -223,6 +247,27 @@ class Examination:
             came = await _count(wire, acknowledged) if greeting.session_present else 0
         await self._forgotten()
         return found + judge_experiment(Experiment(acknowledged, came, greeting.session_present))
+
+    async def _lets_in_anybody(self) -> bool:
+        login = Connect(V5, f"{self._name}-nobody", True, 60, None, None)
+        try:
+            async with connected(self._url, login, self._ca_file) as (wire, _):
+                await wire.send(Disconnect())
+        except CheckFailed:
+            return False
+        return True
+
+    async def _takes_accounts(self) -> bool:
+        """Ask the dynamic-security plugin something harmless; who has none does not answer."""
+        async with self._connected("-accounts", session_s=0) as (wire, _):
+            await wire.send(Subscribe(1, ((f"{CONTROL}/response", 0),)), Publish(CONTROL, HARMLESS))
+            try:
+                while True:
+                    packet = await wire.next(QUIET_S)
+                    if isinstance(packet, Publish) and b"getDefaultACLAccess" in packet.payload:
+                        return b'"error"' not in packet.payload
+            except TimeoutError:
+                return False
 
     async def _forgotten(self) -> None:
         """A clean start without a session: the broker keeps nothing of the name."""
@@ -299,7 +344,7 @@ class BrokerCheck:
                 self._metrics.broker_weaknesses.set(len(self.weaknesses))
                 for weakness in self.weaknesses:
                     log.warning(
-                        "this broker can lose acknowledged messages",
+                        "this broker can lose what it acknowledged, or mix up who sent it",
                         extra={"what": weakness.what, "mend": weakness.mend},
                     )
                 log.info("broker examined", extra={"weaknesses": len(self.weaknesses), "unseen": UNSEEN})

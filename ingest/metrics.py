@@ -118,7 +118,7 @@ class IngestMetrics:
         )
         self.broker_weaknesses = Gauge(
             "tcewatch_ingest_broker_weaknesses",
-            "Settings of the broker that can lose acknowledged messages",
+            "Settings of the broker that can lose acknowledged messages or mix up who sent them",
             registry=registry,
         )
         self.unacknowledged = Gauge(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -54,3 +55,20 @@ async def open_database(
             yield Database(engine, pool)
     finally:
         await engine.dispose()
+
+
+ANSWER_WITHIN_S = 30.0
+"""What a question of the ingest way may take. A connection that died without a word answers nothing for a quarter of an
+hour, and doors would wait as long for the registry, for gateways' states and for gaps."""
+
+
+@asynccontextmanager
+async def prompt_connection(pool: asyncpg.Pool) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy]:
+    """A connection of the pool that is given up, and with it what is asked, when that takes longer than it may."""
+    connection = await pool.acquire(timeout=ANSWER_WITHIN_S)
+    timer = asyncio.get_running_loop().call_later(ANSWER_WITHIN_S, connection.terminate)
+    try:
+        yield connection
+    finally:
+        timer.cancel()
+        await pool.release(connection, timeout=ANSWER_WITHIN_S)

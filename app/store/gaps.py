@@ -8,6 +8,7 @@ from datetime import datetime
 
 import asyncpg
 
+from app.store.database import prompt_connection
 from ingest.resend import Missing
 from ingest.sequence import Gap, follow
 
@@ -85,11 +86,14 @@ class StoredGaps:
         self._pool = pool
 
     async def count(self) -> int:
-        return int(await self._pool.fetchval("SELECT count(*) FROM sequence_gap"))
+        async with prompt_connection(self._pool) as connection:
+            return int(await connection.fetchval("SELECT count(*) FROM sequence_gap"))
 
     async def due(self, now: datetime, pauses_s: Sequence[float]) -> list[Missing]:
-        rows = await self._pool.fetch(DUE, now, list(pauses_s), ASK_AT_ONCE)
+        async with prompt_connection(self._pool) as connection:
+            rows = await connection.fetch(DUE, now, list(pauses_s), ASK_AT_ONCE)
         return [Missing(*row) for row in rows]
 
     async def asked(self, gap: Missing, now: datetime) -> None:
-        await self._pool.execute(ASKED, gap.gateway, gap.first_seq, gap.last_seq, gap.asked_times, now)
+        async with prompt_connection(self._pool) as connection:
+            await connection.execute(ASKED, gap.gateway, gap.first_seq, gap.last_seq, gap.asked_times, now)

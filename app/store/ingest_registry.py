@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import asyncpg
 
-from app.store.database import plain_url
+from app.store.database import plain_url, prompt_connection
 from app.store.readings import is_unavailable
 from app.store.waiting import first_of
 from ingest.registry import GatewayEntry, MeterEntry, Registry
@@ -37,10 +37,14 @@ class StoredRegistry:
         self._pool = pool
 
     async def version(self) -> int:
-        return int(await self._pool.fetchval(VERSION))
+        async with prompt_connection(self._pool) as connection:
+            return int(await connection.fetchval(VERSION))
 
     async def read(self) -> Registry:
-        async with self._pool.acquire() as connection, connection.transaction(isolation="repeatable_read"):
+        async with (
+            prompt_connection(self._pool) as connection,
+            connection.transaction(isolation="repeatable_read"),
+        ):
             version = await connection.fetchval(VERSION)
             gateways = await connection.fetch(GATEWAYS)
             meters = await connection.fetch(METERS)
@@ -49,7 +53,8 @@ class StoredRegistry:
     async def heard(self, words: Sequence[Word]) -> None:
         """What gateways (or their last wills) said of themselves; an unknown gateway changes nothing."""
         gateways, states, moments = zip(*words, strict=True)
-        await self._pool.execute(HEARD_STATES, gateways, states, moments)
+        async with prompt_connection(self._pool) as connection:
+            await connection.execute(HEARD_STATES, gateways, states, moments)
 
 
 def picture(version: int, gateways: list[asyncpg.Record], meters: list[asyncpg.Record]) -> Registry:
@@ -67,6 +72,9 @@ def picture(version: int, gateways: list[asyncpg.Record], meters: list[asyncpg.R
 
 
 RECONNECT_S = 1.0
+ASK_EVERY_S = 10.0
+ANSWER_WITHIN_S = 10.0
+"""A connection that died without a word says nothing either, and somebody may have lost a right: so it is asked."""
 
 
 async def tell_changes(database_url: str, told: Callable[[], None], until: asyncio.Event) -> None:
@@ -87,6 +95,9 @@ async def _listen(database_url: str, told: Callable[[], None], until: asyncio.Ev
     try:
         await connection.add_listener("registry", lambda *_: told())
         told()
-        await first_of(None, until, lost)
+        while not until.is_set() and not lost.is_set():
+            await first_of(ASK_EVERY_S, until, lost)
+            await connection.execute("SELECT 1", timeout=ANSWER_WITHIN_S)
+        await connection.close(timeout=ANSWER_WITHIN_S)
     finally:
-        await connection.close()
+        connection.terminate()

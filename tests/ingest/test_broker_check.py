@@ -26,11 +26,13 @@ from ingest.broker_check import (
     examine,
     judge_experiment,
     judge_greeting,
+    judge_rights,
 )
 from ingest.packet import ConnAck, Property
 from tests.ingest.fakes import counted, metrics
 
 BARE = {"allow_anonymous": "true"}
+OPEN_TO_ALL = judge_rights(lets_in_anybody=True, takes_accounts=False)
 
 
 @contextmanager
@@ -79,8 +81,8 @@ async def test_a_setting_that_loses_messages_is_named(
 async def test_nothing_is_left_at_the_broker(tmp_path: Path) -> None:
     """A second look finds the same, and the broker holds no session of the first."""
     with mosquitto(tmp_path, persistence="true", persistence_location=f"{tmp_path}/", max_queued_messages="0") as url:
-        assert await examine(url) == []
-        assert await examine(url) == []
+        assert await examine(url) == OPEN_TO_ALL
+        assert await examine(url) == OPEN_TO_ALL
     stored = (tmp_path / "mosquitto.db").read_bytes()
     assert b"tcewatch-check" not in stored
 
@@ -97,6 +99,11 @@ async def test_a_broker_that_is_away_is_no_finding(tmp_path: Path) -> None:
 async def test_a_wrong_log_in_is_said(stack: Addresses) -> None:
     with pytest.raises(CheckFailed, match="refuses the log-in"):
         await examine(stack.mqtt_url.replace("tcewatch:", "tcewatch:not-"))
+
+
+def test_a_broker_that_keeps_gateways_apart_has_nothing_to_mend() -> None:
+    assert judge_rights(lets_in_anybody=False, takes_accounts=True) == []
+    assert [one.mend.split()[1] for one in OPEN_TO_ALL] == ["allow_anonymous", "plugin"]
 
 
 def test_what_a_greeting_tells() -> None:
@@ -122,8 +129,8 @@ async def test_the_check_waits_for_the_broker_and_keeps_what_it_found(
     with mosquitto(tmp_path) as url:
         check = BrokerCheck(url, metrics=measured)
         await check.run(stop)
-    assert [one.mend.split()[1] for one in check.weaknesses] == ["max_queued_messages"]
-    assert counted(measured, "broker_weaknesses") == 1
+    assert [one.mend.split()[1] for one in check.weaknesses] == ["allow_anonymous", "plugin", "max_queued_messages"]
+    assert counted(measured, "broker_weaknesses") == 3
     assert [record.__dict__["mend"] for record in caplog.records if "mend" in record.__dict__]
     away = BrokerCheck("mqtt://127.0.0.1:1", metrics=measured)
     stop.set()
