@@ -183,7 +183,7 @@ def run_out(alert: Alert, settings: AlertSettings, *, day: date, now: datetime) 
     state = changes[-1].after
     after = replace(alert, state=state)
     reason = reason_to_tell(Told(alert.told), state, [change.event for change in changes])
-    if reason is None:
+    if reason is None or (reason is Reason.STILL_ACTIVE and not alert.state.is_quiet(state.level)):
         return Verdict(after, changes, None, alert.told)
     notice = _notice(reason, alert.key.kind, state, settings)
     return Verdict(told(after, alert.facts, day), changes, notice, alert.told, alert.before)
@@ -192,7 +192,7 @@ def run_out(alert: Alert, settings: AlertSettings, *, day: date, now: datetime) 
 def escalate(alert: Alert, settings: AlertSettings, *, day: date, now: datetime) -> tuple[Alert, tuple[Notice, ...]]:
     """The steps of the escalation table that are due, each once; none while it is acknowledged or silenced."""
     state = alert.state
-    quiet = state.acked_until is not None or state.silenced_until is not None
+    quiet = state.acked_until is not None or state.is_quiet(state.level)
     if quiet or alert.escalates_from is None or alert.told is not state.level or alert.key.kind is Kind.INTEGRITY:
         return alert, ()
     due = steps_due(settings, state.level, alert.steps_done, alert.escalates_from, day)

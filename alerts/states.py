@@ -138,7 +138,7 @@ class State:
 
     `seq` numbers what may be told. `over_since` and `under_since` hold, for yellow, orange and red, the first day of
     the run of evaluations that were at or above the threshold to raise, and below the one to keep. `fact`: the level
-    stands because the budget is exceeded.
+    stands because the budget is exceeded. `silence_covers`: the highest level that a silence keeps quiet.
     """
 
     phase: Phase = Phase.INACTIVE
@@ -149,7 +149,12 @@ class State:
     fact: bool = False
     acked_until: datetime | None = None
     silenced_until: datetime | None = None
+    silence_covers: Level = Level.RED
     data: Data = Data.OK
+
+    def is_quiet(self, level: Level) -> bool:
+        """Whether a silence keeps a level from being told. Who may not silence red has not silenced it beforehand."""
+        return self.silenced_until is not None and level <= self.silence_covers
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,8 +292,9 @@ def acknowledge(state: State, now: datetime, days: int) -> Change:
     return move(state, Event.ACKNOWLEDGED, acked_until=now + timedelta(days=days))
 
 
-def silence(state: State, until: datetime) -> Change:
-    return move(state, Event.SILENCED, silenced_until=until)
+def silence(state: State, until: datetime, covers: Level = Level.RED) -> Change:
+    """No mails of levels up to `covers` until then."""
+    return move(state, Event.SILENCED, silenced_until=until, silence_covers=covers)
 
 
 def close(state: State) -> Change:

@@ -56,7 +56,7 @@ async def change_webhook(webhook: str, body: WebhookChange, deps: Deps, caller: 
     if body.url is not None:
         _check(body.url, private_allowed=deps.webhooks_private)
     try:
-        changed = await webhooks.change(deps.owner, caller.number, webhook, body.model_dump(exclude_none=True))
+        changed = await webhooks.change(deps.owner, caller, webhook, body.model_dump(exclude_none=True))
     except NotThere:
         raise await hidden(deps, caller, "webhook", webhook) from None
     return json_answer(changed)
@@ -66,7 +66,7 @@ async def change_webhook(webhook: str, body: WebhookChange, deps: Deps, caller: 
 async def remove_webhook(webhook: str, deps: Deps, caller: Reader) -> Response:
     """With everything that waits for it."""
     try:
-        await webhooks.drop(deps.owner, caller.number, webhook)
+        await webhooks.drop(deps.owner, caller, webhook)
     except NotThere:
         raise await hidden(deps, caller, "webhook", webhook) from None
     return Response(status_code=204)
@@ -77,7 +77,7 @@ async def rotate_secret(webhook: str, deps: Deps, caller: Reader) -> Response:
     """Another secret. For a day deliveries carry two signatures, by the new one and by the one before."""
     secret = webhooks.new_secret(signature.SECRET_BYTES)
     try:
-        changed = await webhooks.rotate(deps.owner, caller.number, webhook, secret, deps.clock())
+        changed = await webhooks.rotate(deps.owner, caller, webhook, secret, deps.clock())
     except NotThere:
         raise await hidden(deps, caller, "webhook", webhook) from None
     return json_answer(changed | {"secret": signature.shown(secret)})
@@ -87,7 +87,7 @@ async def rotate_secret(webhook: str, deps: Deps, caller: Reader) -> Response:
 async def test_webhook(webhook: str, deps: Deps, caller: Reader) -> Response:
     """Sends a `webhook.test` that tells nothing."""
     try:
-        return json_answer(await webhooks.test(deps.owner, caller.number, webhook, deps.clock()), 202)
+        return json_answer(await webhooks.test(deps.owner, caller, webhook, deps.clock()), 202)
     except NotThere:
         raise await hidden(deps, caller, "webhook", webhook) from None
 
@@ -122,7 +122,7 @@ async def list_deliveries(
 async def resend(webhook: str, delivery: DeliveryNumber, deps: Deps, caller: Reader) -> Response:
     """Sends a delivery once more, whatever became of it; its `webhook-id` stays."""
     try:
-        return json_answer(await webhooks.again(deps.owner, caller.number, webhook, delivery), 202)
+        return json_answer(await webhooks.again(deps.owner, caller, webhook, delivery), 202)
     except NotThere:
         raise await hidden(deps, caller, "webhook", webhook) from None
 

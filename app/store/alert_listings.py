@@ -18,7 +18,7 @@ from alerts.states import Change, Phase, acknowledge, silence
 from app.store.access import write_audit
 from app.store.alerts import history_line, state_of
 from app.store.database import Database
-from app.store.registry import Fields, NotThere, Page
+from app.store.registry import Fields, NotThere, Page, plain
 from app.store.tables.alerts import alert, alert_history
 from app.store.tables.registry import enterprise
 
@@ -37,6 +37,7 @@ SHOWN = (
     "acked_by",
     "silenced_until",
     "silenced_by",
+    "silence_covers",
     "opened_at",
     "raised_at",
     "changed_at",
@@ -169,6 +170,8 @@ def _shown(row: Any) -> Fields:
     found = dict(row._mapping)
     facts = found.pop("facts") or {}
     facts.pop("told_before", None)
+    if found["silenced_until"] is None:
+        found["silence_covers"] = None
     return {"id": found.pop("alert_id"), **found, "inputs": facts}
 
 
@@ -186,7 +189,7 @@ async def acknowledge_alert(connection: AsyncConnection, number: int, doing: Doi
     """Raises NotThere, and alerts.states.TransitionRefused where no level stands."""
     row = await _locked(connection, number)
     change = acknowledge(state_of(row), doing.now, settings.ack_days)
-    await _write(connection, number, change, doing, {"acked_until": change.after.acked_until, "acked_by": doing.actor})
+    await _write(connection, row, change, doing, {"acked_until": change.after.acked_until, "acked_by": doing.actor})
 
 
 async def silence_alert(
@@ -198,9 +201,13 @@ async def silence_alert(
     refused = may_silence(settings, state.level, supervisor=supervisor, days=days)
     if refused is not None:
         raise SilenceRefused(refused)
-    change = silence(state, doing.now + timedelta(days=days))
-    told = {"silenced_until": change.after.silenced_until, "silenced_by": doing.actor}
-    await _write(connection, number, change, doing, told)
+    change = silence(state, doing.now + timedelta(days=days), Level.RED if supervisor else Level.ORANGE)
+    told = {
+        "silenced_until": change.after.silenced_until,
+        "silenced_by": doing.actor,
+        "silence_covers": change.after.silence_covers.word,
+    }
+    await _write(connection, row, change, doing, told)
 
 
 async def comment_alert(connection: AsyncConnection, number: int, doing: Doing) -> None:
@@ -221,7 +228,8 @@ async def comment_alert(connection: AsyncConnection, number: int, doing: Doing) 
         "inputs": {},
     }
     await _add(connection, [line], doing.now)
-    await write_audit(connection, doing.actor, "alert.comment", "alert", str(number), after={"comment": doing.comment})
+    after, place = {"comment": doing.comment}, {"enterprise": row["enterprise"]}
+    await write_audit(connection, doing.actor, "alert.comment", "alert", str(number), after=after, place=place)
 
 
 async def _locked(connection: AsyncConnection, number: int) -> Mapping[str, Any]:
@@ -232,15 +240,18 @@ async def _locked(connection: AsyncConnection, number: int) -> Mapping[str, Any]
 
 
 async def _write(
-    connection: AsyncConnection, number: int, change: Change, doing: Doing, values: Mapping[str, Any]
+    connection: AsyncConnection, row: Mapping[str, Any], change: Change, doing: Doing, values: Mapping[str, Any]
 ) -> None:
+    number = row["alert_id"]
     assert change.after.phase is not Phase.CLOSED, "people acknowledge and silence; time closes"
     written = {**values, "seq": change.after.seq, "changed_at": doing.now}
     await connection.execute(update(alert).where(alert.c.alert_id == number).values(**written))
     day = doing.now.astimezone(doing.zone).date()
     await _add(connection, [history_line(number, change, day, doing.actor, doing.comment, {})], doing.now)
-    shown = {name: str(value) for name, value in values.items()} | {"comment": doing.comment}
-    await write_audit(connection, doing.actor, f"alert.{change.event}", "alert", str(number), after=shown)
+    before = plain({name: row[name] for name in values})
+    after = plain(values) | {"comment": doing.comment}
+    action, place = f"alert.{change.event}", {"enterprise": row["enterprise"]}
+    await write_audit(connection, doing.actor, action, "alert", str(number), before=before, after=after, place=place)
 
 
 async def _add(connection: AsyncConnection, lines: Sequence[Mapping[str, Any]], now: datetime) -> None:

@@ -9,13 +9,13 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import func, insert, select, text
+from sqlalchemy import insert, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from alerts.rule import DEFAULTS, AlertSettings
 from app.store.access import write_audit
-from app.store.registry import Fields
+from app.store.registry import Fields, plain
 from app.store.rollups import Connection
 from app.store.tables.alerts import alert_setting, region_contact, region_target
 
@@ -85,12 +85,17 @@ async def new_version(
     """Another version: `changes` are all that differs from the defaults. Raises alerts.rule.WrongRule."""
     DEFAULTS.changed(changes)
     await connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('alert_setting'))"))
-    newest = select(func.coalesce(func.max(alert_setting.c.version), 0)).where(alert_setting.c.region == region)
-    number = int(await connection.scalar(newest) or 0) + 1
+    before = next((_told(one) for one in await versions(connection, region)), None)
+    number = 1 if before is None else before["version"] + 1
     values = {"region": region, "version": number, "changes": dict(changes), "reason": reason, "made_by": actor}
     await connection.execute(insert(alert_setting).values(**values, made_at=now))
-    await write_audit(connection, actor, "alert-settings.change", "region", region, after=dict(changes))
+    await write_audit(connection, actor, "alert-settings.change", "region", region, before=before, after=_told(values))
     return number
+
+
+def _told(version: Mapping[str, Any]) -> Fields:
+    """A version of the settings as the trail keeps it."""
+    return {name: version[name] for name in ("version", "changes", "reason")}
 
 
 async def contacts_of(connection: AsyncConnection, region: str) -> list[Fields]:
@@ -102,14 +107,12 @@ async def contacts_of(connection: AsyncConnection, region: str) -> list[Fields]:
 
 async def put_contacts(connection: AsyncConnection, region: str, contacts: list[Fields], *, actor: str) -> None:
     """These and no others."""
-    before = [found["email"] for found in await contacts_of(connection, region)]
+    before = await contacts_of(connection, region)
     await connection.execute(region_contact.delete().where(region_contact.c.region == region))
     if contacts:
         await connection.execute(insert(region_contact), [{**one, "region": region} for one in contacts])
-    after = [one["email"] for one in contacts]
-    await write_audit(
-        connection, actor, "region.contacts", "region", region, before={"emails": before}, after={"emails": after}
-    )
+    old, new = {"contacts": before}, {"contacts": contacts}
+    await write_audit(connection, actor, "region.contacts", "region", region, before=old, after=new)
 
 
 async def targets_of(connection: AsyncConnection, region: str) -> list[Fields]:
@@ -132,7 +135,9 @@ async def put_target(
     """The target of a year; the one before stays in the audit trail."""
     values = {"base": base, "incentive": incentive, "reason": reason, "made_by": actor, "made_at": now}
     key = {"region": region, "year": year, "basis": basis}
+    standing = [row for row in await targets_of(connection, region) if (row["year"], row["basis"]) == (year, basis)]
+    before = next((plain(row) for row in standing), None)
     made = upsert(region_target).values(**key, **values)
     await connection.execute(made.on_conflict_do_update(index_elements=list(key), set_=values))
-    after = {"year": year, "basis": basis, "base": str(base), "incentive": str(incentive), "reason": reason}
-    await write_audit(connection, actor, "region.target", "region", region, after=after)
+    after = plain(key | values)
+    await write_audit(connection, actor, "region.target", "region", region, before=before, after=after)

@@ -51,21 +51,24 @@ EVALUATION_LOCK = 0x7463_616C
 SYSTEM = "evaluation"
 
 ALERT_COLUMNS = """alert_id, enterprise, kind, period, subject, phase, level, seq, over_since, under_since, fact, data,
-    acked_until, silenced_until, told, worst, escalates_from, steps_done, facts, raised_at"""
+    acked_until, silenced_until, silence_covers, told, worst, escalates_from, steps_done, facts, raised_at"""
 OPEN = f"""
 SELECT {ALERT_COLUMNS} FROM alert WHERE enterprise = ANY ($1) AND closed_at IS NULL
 ORDER BY alert_id FOR UPDATE
 """
 RECORD = """alert_id bigint, enterprise text, kind text, period text, subject text, phase text, level text, seq int,
     over_since date[], under_since date[], fact boolean, data text, acked_until timestamptz,
-    silenced_until timestamptz, told text, worst text, escalates_from date, steps_done int, facts jsonb,
+    silenced_until timestamptz, silence_covers text, told text, worst text, escalates_from date, steps_done int,
+    facts jsonb,
     raised_at timestamptz, closed_at timestamptz, outcome jsonb"""
 INSERT = f"""
 INSERT INTO alert (enterprise, kind, period, subject, phase, level, seq, over_since, under_since, fact, data,
-    acked_until, silenced_until, told, worst, escalates_from, steps_done, facts, opened_at, raised_at, changed_at,
+    acked_until, silenced_until, silence_covers, told, worst, escalates_from, steps_done, facts, opened_at, raised_at,
+    changed_at,
     closed_at, outcome)
 SELECT enterprise, kind, period, subject, phase, level, seq, over_since, under_since, fact, data, acked_until,
-    silenced_until, told, worst, escalates_from, steps_done, facts, $2, raised_at, $2, closed_at, outcome
+    silenced_until, silence_covers, told, worst, escalates_from, steps_done, facts, $2, raised_at, $2, closed_at,
+    outcome
 FROM jsonb_to_recordset($1::text::jsonb) AS new ({RECORD})
 ON CONFLICT (enterprise, kind, period, subject) WHERE closed_at IS NULL DO NOTHING
 RETURNING alert_id, enterprise, kind, period, subject
@@ -73,7 +76,8 @@ RETURNING alert_id, enterprise, kind, period, subject
 UPDATE = f"""
 UPDATE alert SET phase = new.phase, level = new.level, seq = new.seq, over_since = new.over_since,
     under_since = new.under_since, fact = new.fact, data = new.data, acked_until = new.acked_until,
-    silenced_until = new.silenced_until, told = new.told, worst = new.worst, escalates_from = new.escalates_from,
+    silenced_until = new.silenced_until, silence_covers = new.silence_covers, told = new.told,
+    worst = new.worst, escalates_from = new.escalates_from,
     steps_done = new.steps_done, facts = new.facts, raised_at = new.raised_at,
     changed_at = CASE WHEN alert.seq <> new.seq OR alert.phase <> new.phase THEN $2 ELSE alert.changed_at END,
     closed_at = new.closed_at, outcome = coalesce(new.outcome, alert.outcome)
@@ -120,7 +124,7 @@ ORDER BY alert_id LIMIT $2 FOR UPDATE
 STANDING = f"""
 SELECT {ALERT_COLUMNS} FROM alert
 WHERE closed_at IS NULL AND phase = 'active' AND level IN ('orange', 'red') AND level = told AND acked_until IS NULL
-    AND silenced_until IS NULL AND escalates_from < $1 AND alert_id > $2
+    AND (silenced_until IS NULL OR level = 'red' AND silence_covers <> 'red') AND escalates_from < $1 AND alert_id > $2
 ORDER BY alert_id LIMIT $3 FOR UPDATE
 """
 OF_YEAR = f"""
@@ -485,7 +489,6 @@ class StoredAlerts:
         assert notice is not None, "filtered by the caller"
         worst = max(notice.level, one.verdict.was_told) if notice.reason is not Reason.RAISED else notice.level
         when = delivery(role, worst, notice.reason)
-        silenced = state.silenced_until is not None and state.silenced_until > now
         return Waiting(
             alert_id=number,
             seq=state.seq,
@@ -495,7 +498,7 @@ class StoredAlerts:
             delivery=when,
             payload=payload,
             next_at=due_at(when, now.astimezone(self._zone)),
-            state="suppressed" if silenced else "queued",
+            state="suppressed" if state.is_quiet(worst) else "queued",
         )
 
     def _facts(
@@ -642,6 +645,7 @@ def state_of(row: Any) -> State:
         fact=row["fact"],
         acked_until=row["acked_until"],
         silenced_until=row["silenced_until"],
+        silence_covers=Level.of(row["silence_covers"]),
         data=Data(row["data"]),
     )
 
@@ -668,6 +672,7 @@ def _record(alert: Alert, now: datetime) -> dict[str, Any]:
         "data": str(state.data),
         "acked_until": _iso(state.acked_until),
         "silenced_until": _iso(state.silenced_until),
+        "silence_covers": state.silence_covers.word,
         "told": alert.told.word,
         "worst": alert.worst.word,
         "escalates_from": _iso(alert.escalates_from),

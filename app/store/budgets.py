@@ -352,6 +352,6 @@ async def withdraw(
     values = {"withdrawn_by": actor, "withdrawn_at": now, "withdrawn_why": why}
     changed = update(budget_exclusion).where(is_it).values(**values).returning(budget_exclusion)
     made: dict[str, Any] = dict((await connection.execute(changed)).one()._mapping)
-    after = {"exclusion": exclusion, "why": why}
-    await write_audit(connection, actor, "budget.withdraw-exclusion", "budget", enterprise_id, after=after)
+    old, action = plain(dict(row._mapping)), "budget.withdraw-exclusion"
+    await write_audit(connection, actor, action, "budget", enterprise_id, before=old, after=plain(made))
     return made

@@ -15,9 +15,10 @@ from typing import Any
 
 import asyncpg
 
-from app.store.access import Caller
+from app.store.access import Caller, TokenRole
 from app.store.database import Database
-from app.store.registry import Fields, NotThere, Page
+from app.store.registry import Fields, NotThere, Page, plain
+from app.store.rollups import Connection
 
 LEASE_S = 60
 WEBHOOKS_MAX = 20
@@ -92,6 +93,10 @@ UPDATE webhook SET failing_since = coalesce(failing_since, $2), active = active 
     disabled_why = coalesce($3, disabled_why)
 WHERE webhook_id = $1
 """
+NOTED = """
+INSERT INTO audit (actor, action, object_kind, object_id, outcome, before, after, enterprise, region)
+VALUES ($1, $2, 'webhook', $3, 'done', $4::text::jsonb, $5::text::jsonb, $6, $7)
+"""
 FORGET = "DELETE FROM webhook_delivery WHERE state <> 'queued' AND at < $1"
 
 
@@ -121,7 +126,9 @@ async def create(
         if await connection.fetchval(COUNT, caller.number) >= WEBHOOKS_MAX:
             raise TooManyWebhooks(f"a token has {WEBHOOKS_MAX} webhooks at most; remove one")
         owner = (caller.number, caller.role.value, caller.scope)
-        return _shown(await connection.fetchrow(CREATE, *owner, url, description, list(kinds), secret))
+        made = _shown(await connection.fetchrow(CREATE, *owner, url, description, list(kinds), secret))
+        await _note(connection, caller, "webhook.create", made["id"], after=made)
+        return made
 
 
 async def listed(database: Database, token_id: int) -> list[Fields]:
@@ -133,22 +140,34 @@ async def one(database: Database, token_id: int, key: str) -> Fields:
     return _found(await database.pool.fetchrow(OF, _number(key), token_id), key)
 
 
-async def change(database: Database, token_id: int, key: str, changes: Mapping[str, Any]) -> Fields:
+async def change(database: Database, caller: Caller, key: str, changes: Mapping[str, Any]) -> Fields:
     """Switching an endpoint on again forgets that it failed. Raises NotThere."""
     values = [changes.get(name) for name in ("url", "description", "kinds", "active")]
-    return _found(await database.pool.fetchrow(CHANGE, _number(key), token_id, *values), key)
+    return await _changed(database, caller, "webhook.change", key, CHANGE, *values)
 
 
-async def rotate(database: Database, token_id: int, key: str, secret: bytes, now: datetime) -> Fields:
+async def rotate(database: Database, caller: Caller, key: str, secret: bytes, now: datetime) -> Fields:
     """Another secret; the one before signs too for ROTATION_S seconds. Raises NotThere."""
     until = now + timedelta(seconds=ROTATION_S)
-    return _found(await database.pool.fetchrow(ROTATE, _number(key), token_id, secret, until), key)
+    return await _changed(database, caller, "webhook.new-secret", key, ROTATE, secret, until)
 
 
-async def drop(database: Database, token_id: int, key: str) -> None:
+async def _changed(
+    database: Database, caller: Caller, action: str, key: str, statement: str, *values: object
+) -> Fields:
+    async with database.pool.acquire() as connection, connection.transaction():
+        before = _found(await connection.fetchrow(f"{OF} FOR UPDATE", _number(key), caller.number), key)
+        after = _found(await connection.fetchrow(statement, _number(key), caller.number, *values), key)
+        await _note(connection, caller, action, after["id"], before=before, after=after)
+        return after
+
+
+async def drop(database: Database, caller: Caller, key: str) -> None:
     """Raises NotThere."""
-    if not (await database.pool.execute(DROP, _number(key), token_id)).endswith(" 1"):
-        raise NotThere("webhook", key)
+    async with database.pool.acquire() as connection, connection.transaction():
+        before = _found(await connection.fetchrow(f"{OF} FOR UPDATE", _number(key), caller.number), key)
+        await connection.execute(DROP, _number(key), caller.number)
+        await _note(connection, caller, "webhook.remove", before["id"], before=before)
 
 
 async def deliveries(
@@ -161,22 +180,41 @@ async def deliveries(
     return Page(items, str(items[-1]["delivery_id"]) if len(rows) > limit else None)
 
 
-async def again(database: Database, token_id: int, key: str, delivery_id: int) -> Fields:
+async def again(database: Database, caller: Caller, key: str, delivery_id: int) -> Fields:
     """A delivery is sent once more from the first attempt on. Raises NotThere."""
-    endpoint = await one(database, token_id, key)
-    row = await database.pool.fetchrow(AGAIN, delivery_id, endpoint["id"])
-    if row is None:
-        raise NotThere("delivery", str(delivery_id))
-    return _delivery(row)
+    endpoint = await one(database, caller.number, key)
+    async with database.pool.acquire() as connection, connection.transaction():
+        row = await connection.fetchrow(AGAIN, delivery_id, endpoint["id"])
+        if row is None:
+            raise NotThere("delivery", str(delivery_id))
+        await _note(connection, caller, "webhook.resend", endpoint["id"], after={"delivery": delivery_id})
+        return _delivery(row)
 
 
-async def test(database: Database, token_id: int, key: str, now: datetime) -> Fields:
+async def test(database: Database, caller: Caller, key: str, now: datetime) -> Fields:
     """A delivery that tells nothing, to try the endpoint. Raises NotThere."""
-    endpoint = await one(database, token_id, key)
+    endpoint = await one(database, caller.number, key)
     nothing: Fields = {"region": None, "enterprise": None, "data": {}}
     payload = {"type": "webhook.test", "timestamp": now.isoformat()} | nothing
-    row = await database.pool.fetchrow(TEST, endpoint["id"], now, json.dumps(payload))
-    return _delivery(row)
+    async with database.pool.acquire() as connection, connection.transaction():
+        row = await connection.fetchrow(TEST, endpoint["id"], now, json.dumps(payload))
+        await _note(connection, caller, "webhook.test", endpoint["id"])
+        return _delivery(row)
+
+
+async def _note(
+    connection: Connection, caller: Caller, action: str, key: str, *, before: Any = None, after: Any = None
+) -> None:
+    """A line of the trail, in the transaction of what it tells of; with the address but for what follows its path."""
+    sides = (None if side is None else json.dumps(_for_the_trail(side), ensure_ascii=False) for side in (before, after))
+    own = caller.role is TokenRole.ENTERPRISE
+    place = (caller.scope, None) if own else (None, caller.scope)
+    await connection.execute(NOTED, caller.actor, action, key, *sides, *place)
+
+
+def _for_the_trail(endpoint: Fields) -> Fields:
+    told = plain(endpoint)
+    return told | {"url": told["url"].partition("?")[0]} if "url" in told else told
 
 
 # What a sender does ---------------------------------------------------------------------------------------------------

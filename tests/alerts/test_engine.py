@@ -225,6 +225,26 @@ async def test_a_silence_over_a_rise_writes_suppressed_rows_and_tells_once_at_it
     assert len(still) == len({row[2] for row in still})
 
 
+async def test_a_silence_by_the_enterprise_ends_where_red_begins(bench: Bench) -> None:
+    await bench.nights(8)
+    until = bench.clock() + timedelta(days=20)
+    await bench.pool.execute(
+        "UPDATE alert SET silenced_until = $1, silence_covers = 'orange', seq = seq + 1 WHERE kind = 'trend'", until
+    )
+    await bench.nights(4)
+    assert await bench.outbox(where="outbox.kind = 'escalated'") == []  # orange is quiet
+    bench.source.p_over = steady(0.999)
+    await bench.nights(7)
+    assert ("trend", "active", "red") in await bench.alerts()
+    told = [("raised", "red", MANAGER, "queued"), ("raised", "red", COUNTY, "merged")]
+    assert await bench.outbox(where="level = 'red' AND outbox.kind = 'raised'") == told
+    await bench.nights(5)
+    escalated = {row[2] for row in await bench.outbox(where="outbox.kind = 'escalated'")}
+    assert escalated == {LEGAL, CITY}
+    await bench.nights(8)
+    assert await bench.outbox(where="outbox.kind = 'still_active'") == []  # red was never quiet
+
+
 async def test_yellow_waits_for_the_morning_digest(bench: Bench) -> None:
     bench.source.p_over = steady(0.7)
     await bench.nights(8)

@@ -46,8 +46,11 @@ async def test_an_enterprise_acknowledges_and_explains_its_own_alert(api: Api) -
     last = (await api.get(f"alerts/{ALERT}")).json()["history"][-1]
     assert (last["event"], last["row"], last["comment"]) == ("commented", None, "more")
     assert last["actor"].endswith("the supervisor")
-    trail = await api.sql("SELECT action FROM audit WHERE object_kind = 'alert' ORDER BY audit_id")
-    assert trail == [("alert.acknowledged",), ("alert.comment",)]
+    trail = (await api.get("audit", params={"object_kind": "alert"})).json()["items"]
+    assert [one["action"] for one in trail] == ["alert.comment", "alert.acknowledged"]
+    assert (trail[1]["before"]["acked_until"], trail[1]["after"]["acked_by"]) == (None, body["acked_by"])
+    where = await api.sql("SELECT DISTINCT enterprise, region FROM audit WHERE object_kind = 'alert'")
+    assert where == [(OWN, OWN_REGION)]
 
 
 async def test_what_does_not_stand_is_not_acknowledged(api: Api) -> None:
@@ -74,6 +77,30 @@ async def test_who_silences_what_and_for_how_long(api: Api, level: str, role: st
         is_problem(answer, 422, "silence-refused")
     shown = (await api.get("silences", role=role)).json()["items"]
     assert [item["id"] for item in shown] == ([ALERT] if status == 201 else [])
+
+
+async def test_an_enterprise_cannot_silence_a_red_alert_beforehand(api: Api) -> None:
+    words = {"alert": ALERT, "days": 14, "reason": "maintenance"}
+    assert (await api.post("silences", words, role="enterprise")).json()["silence_covers"] == "orange"
+    assert (await api.post("silences", words, role="supervisor")).json()["silence_covers"] == "red"
+    assert (await api.get(f"alerts/{ALERT + 1}")).json()["silence_covers"] is None
+    (last, first) = (await api.get("audit", params={"object_kind": "alert"})).json()["items"]
+    assert (first["before"]["silence_covers"], first["after"]["silence_covers"]) == ("red", "orange")
+    assert last["before"]["silenced_until"] == first["after"]["silenced_until"]
+
+
+async def test_what_a_region_set_before_is_in_the_trail(api: Api) -> None:
+    county = f"regions/{OWN_REGION}"
+    for number in (1, 2):
+        person = {"name": f"name {number}", "email": "county@example.com", "language": "en"}
+        await api.put(f"{county}/contacts", {"contacts": [person]})
+        await api.put(f"{county}/targets/2026", {"base": 1000 + number, "incentive": 900, "reason": "plan"})
+        await api.put(f"{county}/alert-settings", {"changes": {"confirm_days": 4 + number}, "reason": "x"})
+    trail = (await api.get("audit", params={"object_kind": "region"})).json()["items"][:3]
+    settings, target, contacts = ((one["before"], one["after"]) for one in trail)
+    assert (settings[0]["changes"], settings[1]["changes"]) == ({"confirm_days": 5}, {"confirm_days": 6})
+    assert (target[0]["base"], target[1]["base"]) == ("1001", "1002")
+    assert [side["contacts"][0]["name"] for side in contacts] == ["name 1", "name 2"]
 
 
 async def test_every_threshold_is_shown_with_its_meaning(api: Api) -> None:

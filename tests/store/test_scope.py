@@ -171,6 +171,44 @@ async def test_nothing_is_written_outside_the_scope(city: City) -> None:
             await city.guarded.pool.execute(added, FOREIGN_REGION)
 
 
+SHARED = (
+    "UPDATE coal_factor SET kgce_per_unit = 9 WHERE enterprise IS NULL AND region IS NULL",
+    "DELETE FROM coal_factor WHERE enterprise IS NULL AND region IS NULL",
+    "DELETE FROM co2_factor WHERE enterprise IS NULL AND region IS NULL",
+    "DELETE FROM alert_setting WHERE region = '4453'",
+    "DELETE FROM region_contact WHERE region = '4453'",
+    "UPDATE region_target SET base = 1, incentive = 1 WHERE region = '4453'",
+)
+INTO_SHARED = (
+    """INSERT INTO coal_factor (carrier, basis, kgce_per_unit, valid_from, edition, source, verified)
+       VALUES ('raw_coal', 'equivalent', 9, '2031-01-01', 'x', 'x', true)""",
+    "INSERT INTO alert_setting VALUES ('4453', 7, '{}', 'x', 'x', now())",
+    "INSERT INTO region_contact (region, email, name, language) VALUES ('4453', 'x@example.com', 'x', 'en')",
+    "INSERT INTO region_target VALUES ('4453', 2027, 'equivalent', 1, 1, 'x', 'x', now())",
+)
+
+
+async def test_what_holds_for_many_is_not_changed_from_a_part_of_them(city: City) -> None:
+    await city.owner.pool.execute("TRUNCATE alert_setting, region_contact, region_target")
+    for statement in INTO_SHARED[1:]:
+        await city.owner.pool.execute(statement)
+    for scope in (NOTHING, COMPANY, SUPERVISOR, COUNTY_ADMIN):
+        with asked_by(scope):
+            for statement in SHARED:
+                assert (await city.guarded.pool.execute(statement)).endswith(" 0"), (scope, statement)
+            for statement in INTO_SHARED:
+                with pytest.raises(asyncpg.InsufficientPrivilegeError, match="row-level security"):
+                    await city.guarded.pool.execute(
+                        statement.replace("4453", "445302") if scope is COMPANY else statement
+                    )
+    with asked_by(Scope("supervisor", region=CITY)):
+        for statement in SHARED[3:]:
+            assert (await city.guarded.pool.execute(statement)).endswith(" 1"), statement
+        for statement in INTO_SHARED[1:3]:
+            await city.guarded.pool.execute(statement)
+    await city.owner.pool.execute("TRUNCATE alert_setting, region_contact, region_target")
+
+
 async def test_the_trail_and_the_tokens_are_kept_from_those_who_ask(city: City) -> None:
     asked = ("SELECT token_sha256 FROM api_token", "UPDATE audit SET actor = 'x'", "DELETE FROM audit")
     with asked_by(ADMIN):

@@ -73,6 +73,9 @@ class AlertListed(BaseModel):
     acked_by: str | None
     silenced_until: datetime | None
     silenced_by: str | None
+    silence_covers: LevelName | None = Field(
+        description="Highest level kept quiet: an enterprise's silence leaves out red."
+    )
     opened_at: datetime
     raised_at: datetime | None
     changed_at: datetime

@@ -76,6 +76,7 @@ alert = Table(
     Column("acked_by", Text),
     moment("silenced_until", null=True),
     Column("silenced_by", Text),
+    Column("silence_covers", Text, nullable=False, server_default="red"),
     required("told", Text),
     required("worst", Text),
     Column("escalates_from", Date),
