@@ -404,9 +404,8 @@ INSERT INTO budget_standing (enterprise, year, basis, overrun_probability, tier,
 SELECT DISTINCT ON (enterprise) enterprise, year, basis, overrun_probability, tier, evaluated_at
 FROM budget_position WHERE enterprise = ANY ($1) AND year = $2
 ORDER BY enterprise, array_position(ARRAY['red', 'orange', 'yellow', 'green'], tier), overrun_probability DESC, basis
-ON CONFLICT (enterprise) DO UPDATE SET (year, basis, overrun_probability, tier, evaluated_at) =
-    (excluded.year, excluded.basis, excluded.overrun_probability, excluded.tier, excluded.evaluated_at)
-WHERE budget_standing.year <= excluded.year
+ON CONFLICT (enterprise, year) DO UPDATE SET (basis, overrun_probability, tier, evaluated_at) =
+    (excluded.basis, excluded.overrun_probability, excluded.tier, excluded.evaluated_at)
 """
 
 

@@ -9,7 +9,8 @@ from datetime import date, timedelta
 import pytest
 
 from app.rollup.positions import PositionWorker
-from app.store.positions import only_one_refreshes
+from app.store.budgets import list_by_probability
+from app.store.positions import only_one_refreshes, refresh
 from tests.rollup.a_plant import CALENDAR, NEIGHBOUR, PLANT, Plant, a_plant, at
 
 BUDGET = """
@@ -64,6 +65,28 @@ async def test_through_january_the_year_before_is_evaluated_too(plant: Plant) ->
         await plant.sql.execute(BUDGET, key, year, "equivalent", "approved")
     assert await worker(plant, "2026-01-31T12:00").one_pass() == 2
     assert await worker(plant, "2026-02-01T12:00").one_pass() == 1
+
+
+async def test_a_budget_of_the_next_year_hides_nothing_of_the_running_one(plant: Plant) -> None:
+    await plant.sql.execute(BUDGET, PLANT, 2026, "equivalent", "approved")
+    await worker(plant, "2026-11-24T00:00").one_pass()
+    await plant.sql.execute(BUDGET, PLANT, 2027, "equivalent", "approved")
+    now_us = at("2026-11-24T01:00")
+    await refresh(plant.database.pool, CALENDAR, years=[2027], now_us=now_us, enterprises=[PLANT])  # as a PUT does
+    for year in (2026, 2027):
+        page = await list_by_probability(
+            plant.database,
+            scope=None,
+            only=PLANT,
+            region=None,
+            industry=None,
+            tier=None,
+            year=year,
+            limit=10,
+            after=None,
+        )
+        assert page.items[0]["overrun_probability"] is not None, year
+    assert [row["year"] for row in await plant.sql.fetch(f"{STANDING}, 2")] == [2026, 2027]
 
 
 async def test_a_later_evaluation_takes_the_place_of_the_earlier(plant: Plant) -> None:
