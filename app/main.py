@@ -57,6 +57,7 @@ from app.webhooks.sender import WebhookSender
 from energy.interval import SiteCalendar, to_us
 from ingest.accounts import BrokerAccounts
 from ingest.broker_check import BrokerCheck
+from ingest.decode import RAW_MAX
 from ingest.fleet import FleetWatch
 from ingest.http import PATH as READINGS_PATH
 from ingest.http import ReadingsEndpoint
@@ -464,7 +465,11 @@ def oidc_of(settings: Settings) -> OidcProvider | None:
 
 
 def limits_of(settings: Settings) -> Limits:
-    return Limits(group_max_rows=settings.group_max_rows, pending_max_rows=settings.pending_max_rows)
+    """What a door takes in, the decoder takes too."""
+    largest = max(RAW_MAX, settings.http_body_max_bytes, settings.mqtt_listen_packet_max_bytes)
+    return Limits(
+        group_max_rows=settings.group_max_rows, pending_max_rows=settings.pending_max_rows, raw_max_bytes=largest
+    )
 
 
 def rules_of(settings: Settings) -> Rules:
