@@ -18,6 +18,7 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 from energy.projection import Projection, project
@@ -65,19 +66,31 @@ class Tally:
         }
 
 
-def calm_fleet() -> dict[str, Years] | None:
-    """Months of the supply areas; None where the file is not there."""
+def real_days() -> dict[str, dict[date, float]] | None:
+    """MWh of each day of the supply areas; None where the file is not there."""
     here = Path(__file__).parents[2]
     file = Path(os.environ.get("TCEWATCH_TEST_DATA", here.parent / "shared" / "data")) / NAME
     if not file.exists():
         return None
-    days: defaultdict[str, defaultdict[tuple[int, int], list[float]]] = defaultdict(lambda: defaultdict(list))
+    found: defaultdict[str, dict[date, float]] = defaultdict(dict)
     with gzip.open(file, "rt", encoding="utf-8", newline="") as lines:
         for row in csv.DictReader(lines):
-            year, month = int(row["date"][:4]), int(row["date"][5:7])
             if row["region"] not in IMPUTED and row["mwh"]:
-                days[row["region"]][year, month].append(float(row["mwh"]))
-    return {region: whole_years(months) for region, months in days.items()}
+                found[row["region"]][date.fromisoformat(row["date"])] = float(row["mwh"])
+    return dict(found)
+
+
+def calm_fleet() -> dict[str, Years] | None:
+    """Months of the supply areas; None where the file is not there."""
+    found = real_days()
+    return None if found is None else {region: whole_years(_by_month(days)) for region, days in found.items()}
+
+
+def _by_month(days: Mapping[date, float]) -> dict[tuple[int, int], list[float]]:
+    months: defaultdict[tuple[int, int], list[float]] = defaultdict(list)
+    for day, mwh in days.items():
+        months[day.year, day.month].append(mwh)
+    return months
 
 
 def whole_years(months: Mapping[tuple[int, int], Sequence[float]]) -> dict[int, list[float]]:
