@@ -15,7 +15,7 @@ WIDTH, HEIGHT = 640, 300
 LEFT, RIGHT, TOP, BOTTOM = 70, 15, 30, 30
 MONTHS = 12
 WHITE, GREY, LIGHT, BLACK = "#ffffff", "#9aa4ad", "#e3e8ec", "#20262b"
-USED, PLAN, BAND, OVER = "#1f5f9e", "#7a8790", "#f3d9b8", "#c0392b"
+USED, PLAN, BAND, AHEAD, OVER = "#1f5f9e", "#7a8790", "#f3d9b8", "#d9730d", "#c0392b"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def png(curve: Curve) -> bytes:
     if curve.used and curve.middle is not None and curve.low is not None and curve.high is not None:
         now = (curve.at, curve.used[-1])
         _polygon(pen, [now, (12, curve.high), (12, curve.low)], top)
-        _line(pen, [now, (12, curve.middle)], top, OVER, dashed=True)
+        _line(pen, [now, (12, curve.middle)], top, AHEAD, dashed=True)
     _line(pen, [(0, 0), *enumerate(curve.plan, start=1)], top, PLAN)
     _line(pen, [(0, curve.budget), (12, curve.budget)], top, OVER)
     _line(pen, _used(curve), top, USED, width=3)
@@ -90,10 +90,13 @@ def _axes(pen: ImageDraw.ImageDraw, top: float, unit: str) -> None:
 def _legend(pen: ImageDraw.ImageDraw) -> None:
     font = ImageFont.load_default(11)
     at = LEFT + 60
-    for word, colour in (("used", USED), ("plan", PLAN), ("budget, projection", OVER), ("80 %", BAND)):
+    words = (("used", USED), ("plan", PLAN), ("budget", OVER), ("projection", AHEAD), ("its 80 % range", BAND))
+    for word, colour in words:
         pen.rectangle([at, 9, at + 14, 15], colour)
+        if colour == AHEAD:  # dashed, as the line is
+            pen.rectangle([at + 5, 9, at + 9, 15], WHITE)
         pen.text((at + 20, 6), word, BLACK, font)
-        at += 40 + 7 * len(word)
+        at += 44 + int(font.getlength(word))
 
 
 def _line(

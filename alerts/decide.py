@@ -144,6 +144,8 @@ def judge(
     if alert is not None and str(alert.facts.get("day", "")) > day.isoformat():
         return None  # a later day was judged already; history is not rewritten
     before = alert or Alert(key)
+    if before.facts.get("revision") != inputs.get("revision"):
+        signal = replace(signal, clear_days=1)  # a revised budget is a decision: nobody has to wait whether it lasts
     state, changes = evaluate(before.state, signal, day)
     if alert is None and not changes:
         return None

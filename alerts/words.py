@@ -165,6 +165,13 @@ def subject(language: str, facts: Facts) -> str:
     what = _subject_zh(facts) if language == ZH else _subject_en(facts)
     if facts["level"] == "green":
         head = f"[{reason}]"
+    elif facts["reason"] == "withdrawn":
+        was = LEVELS[language][facts["was"]]
+        head = (
+            f"[{level}] {was}{reason}，{level}预警仍有效:"
+            if language == ZH
+            else f"[{level}] {was} {reason}; {level} stands:"
+        )
     else:
         head = f"[{level}{reason}]" if language == ZH else f"[{level}] {reason}:"
     return f"{head} {name} {what}"
@@ -201,7 +208,7 @@ def _subject_en(facts: Facts) -> str:
             over = overrun(facts)
             direction = "above" if over is None or over >= 0 else "below"
             share = percent(abs(over or 0), 1)
-            return f"{facts['period']} projected {share} {direction} budget (P over {percent(facts['p_over'])})"
+            return f"{facts['period']} projected {share} {direction} budget (probability {percent(facts['p_over'])})"
         case "actual":
             return f"{percent(_used(facts), 1)} of the {facts['period']} budget used"
         case "period":
@@ -275,7 +282,8 @@ def _budget(language: str, facts: Facts) -> list[tuple[str, str]]:
 def _before(language: str, facts: Facts) -> str:
     """What changed since the last mail: the probability and the projection then."""
     before = facts["before"]
-    said = f"P {percent(before['p_over'])} → {percent(facts['p_over'])}"
+    chance = "超预算概率" if language == ZH else "probability"
+    said = f"{chance} {percent(before['p_over'])} → {percent(facts['p_over'])}"
     then, now = before["projected"], facts["projected"]
     if then is None or now is None:
         return said
@@ -320,8 +328,8 @@ def _next(language: str, following: Facts) -> str:
     who = joint.join(ROLES[language][role] for role in following["roles"])
     days = following["days"]
     if language == ZH:
-        return f"请在 {days} 个工作日内登录平台确认并说明原因；逾期将通报 {who}。"
-    return f"Please acknowledge on the portal within {days} working days; after that told: {who}."
+        return f"请在 {days} 个工作日内登录平台确认并说明原因；逾期将通报：{who}。"
+    return f"Please acknowledge on the portal within {days} working days; after that these are told: {who}."
 
 
 def _moment(text: str) -> str:

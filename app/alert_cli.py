@@ -1,4 +1,4 @@
-"""`tcewatch alerts`: evaluate now, and replay the past with other settings."""
+"""`tcewatch alerts`: evaluate now, replay the past with other settings, fit the projection's intervals."""
 
 from __future__ import annotations
 
@@ -16,9 +16,12 @@ from alerts.rule import DEFAULTS, AlertSettings, WrongRule
 from app.main import alert_book
 from app.settings import Settings
 from app.store.alert_settings import settings_book
+from app.store.calibrations import Fitted, add, fitted, newest_closed_year
 from app.store.database import Database, open_database
 from app.store.outlooks import StoredPositions
+from energy.calibration import SITE_YEARS_NEEDED
 from energy.interval import SiteCalendar
+from energy.projection import DEFAULT as PROJECTION
 
 LOOK_AGAIN_S = 1.0
 """While another process evaluates."""
@@ -94,6 +97,32 @@ async def replay(
             async for group in source.positions(day, now, enterprises):
                 fired += replayed.evaluate(group, day, datetime.combine(day, time(), settings.zone))
         return fired, replayed
+
+
+async def recalibrate(settings: Settings, *, apply: bool) -> tuple[Fitted, int | None]:
+    """The intervals fitted to the newest closed years; the version they were kept as, if they were to be."""
+    calendar, now = SiteCalendar(settings.zone), datetime.now(UTC)
+    async with open_database(settings.database_url) as database:
+        last_year = newest_closed_year(now.astimezone(settings.zone).date())
+        fit = await fitted(database.pool, calendar, last_year=last_year)
+        if not apply:
+            return fit, None
+        async with database.pool.acquire() as connection:
+            return fit, await add(connection, fit, made_by="command", now=now)
+
+
+def lines_of_fit(fit: Fitted) -> list[str]:
+    """What a fit says, and the width of the interval with so many months gone, before and after."""
+    found = fit.found
+    lines = [
+        f"{found.site_years:,} closed years of sites, up to {fit.last_year}",
+        f"80 % intervals held {100 * found.cover_before:.1f} % of the time",
+        f"fitted they hold {100 * found.cover_after:.1f} %, each year judged by the others",
+    ]
+    if found.site_years < SITE_YEARS_NEEDED:
+        return [*lines, f"fewer than {SITE_YEARS_NEEDED}: the intervals of fleets in general stay"]
+    widths = zip(PROJECTION.interval, found.calibration.interval, strict=True)
+    return [*lines, *(f"{months:>2} months gone: {old:.2f} → {new:.2f}" for months, (old, new) in enumerate(widths))]
 
 
 async def _book(database: Database) -> Any:

@@ -14,7 +14,7 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from enum import StrEnum
 
 from energy.ordinary_year import MONTHS
-from energy.projection import T80, Elapsed, Outlook, Projection, outlook
+from energy.projection import DEFAULT, T80, Calibration, Elapsed, Outlook, Projection, outlook
 from energy.same_days import Moment, days_of
 
 CENT = Decimal("0.01")
@@ -205,10 +205,19 @@ class Standing:
     notes: tuple[str, ...] = ()
 
 
-def position_of(budget: Budget, standing: Standing, rule: TierRule = TierRule()) -> Position:
+def position_of(
+    budget: Budget, standing: Standing, rule: TierRule = TierRule(), *, calibration: Calibration = DEFAULT
+) -> Position:
     """Where the budget stands. Pure; `standing.as_of` is the time."""
     plan = [float(month) for month in budget.monthly]
-    found = outlook(standing.history, standing.months, plan=plan, year=budget.year, spring_festival=True)
+    found = outlook(
+        standing.history,
+        standing.months,
+        plan=plan,
+        calibration=calibration,
+        year=budget.year,
+        spring_festival=True,
+    )
     projection = found.against(float(budget.amount))
     notes = list(standing.notes)
     if not any(month is not None for year in standing.history for month in year):

@@ -34,7 +34,7 @@ from app.api.schemas.alerts import (
     SilenceIn,
 )
 from app.api.schemas.shared import Listed
-from app.store import alert_listings, alert_settings
+from app.store import alert_listings, alert_settings, calibrations
 from app.store.access import Caller, TokenRole
 from app.store.alert_listings import Asked, Doing
 from app.store.registry import Fields, NotThere, WrongField
@@ -170,8 +170,11 @@ async def get_settings(code: str, deps: Deps, caller: Reader) -> Response:
     version = (await _book(deps)).of(code)
     async with deps.database.engine.connect() as connection:
         own = await alert_settings.versions(connection, code)
-    answer = {"region": code, "in_force": version.label, "settings": _rows(version.settings), "versions": own}
-    return json_answer(answer)
+        fit = await calibrations.shown(connection)
+    settings = _rows(version.settings)
+    return json_answer(
+        {"region": code, "in_force": version.label, "settings": settings, "versions": own, "calibration": fit}
+    )
 
 
 @router.put("/regions/{code}/alert-settings", operation_id="putAlertSettings", response_model=AlertSettingsOut)

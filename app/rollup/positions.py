@@ -9,10 +9,11 @@ from collections.abc import Callable
 
 import asyncpg
 
+from app.store.calibrations import when_due
 from app.store.positions import only_one_refreshes, refresh
 from app.store.readings import is_unavailable
 from app.store.waiting import first_of
-from energy.interval import SiteCalendar
+from energy.interval import SiteCalendar, from_us
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +55,14 @@ class PositionWorker:
         async with only_one_refreshes(self._pool) as ours:
             if not ours:
                 return 0
+            await self._recalibrate(now_us)
             count = await refresh(self._pool, self._calendar, years=years, now_us=now_us)
         log.info("budgets evaluated", extra={"count": count, "seconds": round(time.monotonic() - started_s, 2)})
         return count
+
+    async def _recalibrate(self, now_us: int) -> None:
+        """Once a year, when its late data have come in."""
+        fit = await when_due(self._pool, self._calendar, from_us(now_us))
+        if fit is not None:
+            facts = {"last_year": fit.last_year, "site_years": fit.found.site_years, "cover": fit.found.cover_after}
+            log.info("intervals fitted to closed years", extra=facts)

@@ -172,6 +172,18 @@ async def test_two_engines_evaluate_once(bench: Bench) -> None:
     assert await bench.pool.fetchval("SELECT count(*) FROM alert WHERE kind = 'trend'") == 1
 
 
+async def test_a_trend_is_not_waited_out_once_its_budget_is_revised(bench: Bench) -> None:
+    await bench.nights(7)
+    assert await bench.alerts("level", "kind = 'trend'") == [("orange",)]
+    bench.source.p_over = steady(0.02)
+    await bench.nights(1)
+    assert await bench.alerts("phase, level", "kind = 'trend'") == [("recovering", "orange")], "it may be noise"
+    bench.source.changes[ENTERPRISE] = {"revision": 2, "budget": Decimal(1400)}
+    await bench.nights(1)
+    assert await bench.alerts("phase, level", "kind = 'trend'") == [("inactive", "green")]
+    assert {kind for kind, *_ in await bench.outbox("kind, email", "outbox.kind <> 'raised'")} == {"resolved"}
+
+
 async def test_one_open_alert_a_key_whatever_runs_at_once(bench: Bench) -> None:
     bench.source.changes[ENTERPRISE] = {"spent": Decimal(1010), "spent_measured": Decimal(1010)}
     settings, day = await bench.book.settings(), bench.clock().date()

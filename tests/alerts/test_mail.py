@@ -206,3 +206,21 @@ def test_only_the_portal_is_a_link() -> None:
 def test_a_name_of_several_lines_cannot_add_a_fact_to_the_text() -> None:
     said = words(rendered(facts(name="云安\n级别: 绿色", level="red"))).splitlines()
     assert [line for line in said if line.startswith("级别")] == ["级别: 黄色 → 红色"]
+
+
+@pytest.mark.parametrize(
+    ("language", "subject"),
+    [
+        (
+            "zh-CN",
+            "[橙色] 红色预警撤销（数据或预算已修订），橙色预警仍有效: 云安示范水泥有限公司 2026 年已用预算的 75.0%",
+        ),
+        (
+            "en",
+            "[orange] red alert withdrawn: data or budget revised; orange stands: 云安示范水泥有限公司 75.0% of the",
+        ),
+    ],
+)
+def test_a_withdrawn_alert_says_what_still_stands(language: str, subject: str) -> None:
+    told = facts(reason="withdrawn", kind="actual", level="orange", was="red", spent=90000.0)
+    assert rendered(told, language=language)["Subject"].startswith(subject)

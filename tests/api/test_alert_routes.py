@@ -113,6 +113,7 @@ async def test_settings_are_versions_that_lower_regions_follow(api: Api) -> None
     body = {"changes": {"trend_orange_on": 0.9, "confirm_days": 5}, "reason": "calmer"}
     assert (await api.put(f"regions/{CITY}/alert-settings", body)).json()["in_force"] == f"{CITY}/1"
     below = (await api.get(f"regions/{OWN_REGION}/alert-settings", role="supervisor")).json()
+    assert below["calibration"] is None, "nothing was fitted yet"
     assert (below["in_force"], below["versions"]) == (f"{CITY}/1", [])
     assert values(below)["trend_orange_on"] == 0.9
     own: dict[str, Any] = {"changes": {"confirm_days": 3}, "reason": "quicker"}

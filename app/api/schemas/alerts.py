@@ -158,11 +158,25 @@ class SettingsVersionOut(BaseModel):
     made_at: datetime
 
 
+class CalibrationOut(BaseModel):
+    version: int
+    last_year: int = Field(description="The newest year it was fitted on.")
+    site_years: int = Field(description="Closed years of enterprises; with fewer than 100 nothing is fitted.")
+    cover_before: float = Field(description="Share of the 80 % intervals of fleets in general that held, 0 to 1.")
+    cover_after: float = Field(description="The same once fitted, each calendar year judged by the others.")
+    interval_widths: list[float] = Field(description="Width of the interval by complete months, 0 to 11.")
+    made_by: str
+    made_at: datetime
+
+
 class AlertSettingsOut(BaseModel):
     region: str
     in_force: str = Field(description="Version in force here: `region/number` of the nearest region, or `default`.")
     settings: list[SettingOut]
     versions: list[SettingsVersionOut] = Field(description="This region's own versions, newest first.")
+    calibration: CalibrationOut | None = Field(
+        description="How the projection's intervals were fitted to closed years; null before the first fit."
+    )
 
 
 class RegionContactOut(BaseModel):

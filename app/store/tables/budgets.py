@@ -63,6 +63,19 @@ budget_exclusion = Table(
     Index("budget_exclusion_month", "enterprise", "basis", "month"),
 )
 
+projection_calibration = Table(
+    "projection_calibration",
+    metadata,
+    Column("version", BigInteger, Identity(always=True), primary_key=True),
+    required("last_year", SmallInteger),
+    required("site_years", Integer),
+    required("cover_before", Double),
+    required("cover_after", Double),
+    required("interval_widths", ARRAY(Double)),
+    required("made_by", Text),
+    moment("made_at"),
+)
+
 budget_position = Table(
     "budget_position",
     metadata,
