@@ -167,11 +167,8 @@ def subject(language: str, facts: Facts) -> str:
         head = f"[{reason}]"
     elif facts["reason"] == "withdrawn":
         was = LEVELS[language][facts["was"]]
-        head = (
-            f"[{level}] {was}{reason}，{level}预警仍有效:"
-            if language == ZH
-            else f"[{level}] {was} {reason}; {level} stands:"
-        )
+        zh, en = f"[{level}] {was}{reason}，{level}预警仍有效:", f"[{level}] {was} alert withdrawn, {level} stands:"
+        head = zh if language == ZH else en
     else:
         head = f"[{level}{reason}]" if language == ZH else f"[{level}] {reason}:"
     return f"{head} {name} {what}"

@@ -217,7 +217,7 @@ def test_a_name_of_several_lines_cannot_add_a_fact_to_the_text() -> None:
         ),
         (
             "en",
-            "[orange] red alert withdrawn: data or budget revised; orange stands: 云安示范水泥有限公司 75.0% of the",
+            "[orange] red alert withdrawn, orange stands: 云安示范水泥有限公司 75.0% of the",
         ),
     ],
 )
