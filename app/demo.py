@@ -271,17 +271,21 @@ class Demo:
     def _budgets(self, until: datetime) -> None:
         """A budget for each enterprise: what its history comes to in a year, and a bit less or more."""
         year = until.astimezone(ZONE).year
-        begin = until - timedelta(days=self._wishes.days)
         entered = 0
         for place, plan in enumerate(self._plans):
-            params = {"from": begin.isoformat(), "to": until.isoformat(), "interval": "P1M", "by": "total"}
-            answer = self._client.get(f"/api/v1/enterprises/{plan.enterprise}/energy", params=params)
-            months = answer.json()["buckets"] if answer.status_code == 200 else []
-            a_year = sum(month["tce_net"] or 0.0 for month in months) * 365 / max(self._wishes.days, 1)
+            a_year = self._a_year(plan.enterprise, until)
             share = BUDGET_SHARES[place % len(BUDGET_SHARES)]
             if a_year > 0 and self._put_budget(plan.enterprise, year, round(a_year * share, 2)):
                 entered += 1
         say(f"  {entered} enterprises with a budget for {year}")
+
+    def _a_year(self, enterprise: str, until: datetime) -> float:
+        """What an enterprise's history comes to in a year, net tce."""
+        begin = until - timedelta(days=self._wishes.days)
+        params = {"from": begin.isoformat(), "to": until.isoformat(), "interval": "P1M", "by": "total"}
+        answer = self._client.get(f"/api/v1/enterprises/{enterprise}/energy", params=params)
+        months = answer.json()["buckets"] if answer.status_code == 200 else []
+        return float(sum(month["tce_net"] or 0.0 for month in months)) * 365 / max(self._wishes.days, 1)
 
     def _put_budget(self, enterprise: str, year: int, tce: float, reason: str = "demo: annual decision") -> bool:
         body = {"basis": "equivalent", "tce": round(tce, 2), "monthly": None, "reason": reason}
@@ -412,10 +416,11 @@ class Demo:
                 self._put_budget(enterprise, year, spent[enterprise] * share)
 
         self._say_evaluated(*asyncio.run(evaluate(settings, span, None, first=decide)))
-        self._put_budget(story.recovers, year, spent[story.recovers] * 1.4, "new kiln line approved")
+        ample = max(1.4 * spent[story.recovers], 1.25 * self._a_year(story.recovers, until))
+        self._put_budget(story.recovers, year, ample, "new kiln line approved")
         names = {plan.enterprise: plan.name for plan in self._plans}
         say(f"  {names[story.over]} goes over its budget while you watch")
-        say(f"  {names[story.recovers]} was over, until its budget was revised: its alert is withdrawn")
+        say(f"  {names[story.recovers]} was over, until its budget was revised: its alerts end at the next evaluation")
         say(f"  {names[story.silent]} loses contact: its alert is held, and nobody is told that it saves")
         return story
 
