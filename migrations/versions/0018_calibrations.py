@@ -7,8 +7,8 @@ Locks: none on existing tables. Runs inside one transaction.
 
 from alembic import op
 
-revision = "0017"
-down_revision = "0016"
+revision = "0018"
+down_revision = "0018"
 branch_labels = None
 depends_on = None
 
