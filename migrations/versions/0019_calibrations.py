@@ -7,7 +7,7 @@ Locks: none on existing tables. Runs inside one transaction.
 
 from alembic import op
 
-revision = "0018"
+revision = "0019"
 down_revision = "0018"
 branch_labels = None
 depends_on = None
