@@ -33,8 +33,9 @@ from app.api.board import Board
 from app.api.deps import ApiDeps, Health
 from app.api.feed import EventFeed
 from app.api.job_worker import JobWorker
-from app.api.limits import RateLimits
+from app.api.limits import RateLimits, share_of
 from app.api.oidc import OidcProvider
+from app.api.problems import spoken
 from app.api.protocol import StrictProtocol
 from app.rollup.explain import explain
 from app.rollup.nightly import NightlyVerification
@@ -375,7 +376,7 @@ class Service:
             body_max_bytes=min(self._settings.http_body_max_bytes, API_BODY_MAX_BYTES),
             clock=lambda: datetime.now(UTC),
             clock_skew_max_s=self._settings.clock_skew_max_s,
-            limits=RateLimits(self._settings.rate_limit_per_min),
+            limits=RateLimits(share_of(self._settings.rate_limit_per_min, self._settings.api_processes)),
             oidc=oidc_of(self._settings),
             feed=self._feed,
             webhooks_private=self._settings.webhook_private,
@@ -389,7 +390,10 @@ class Service:
         if ServiceRole.INGEST not in self._roles:
             return api
         door = ReadingsEndpoint(
-            self._pipeline, metrics=self._metrics, body_max_bytes=self._settings.http_body_max_bytes
+            self._pipeline,
+            metrics=self._metrics,
+            body_max_bytes=self._settings.http_body_max_bytes,
+            speak=spoken,
         )
 
         async def either(scope: Any, receive: Any, send: Any) -> None:

@@ -172,7 +172,10 @@ class Settings(BaseSettings):
     )
 
     rate_limit_per_min: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
-        default=6000, description="requests a minute one token or session may make of a process; 0 is no limit"
+        default=6000, description="requests a minute one token or session may make; 0 is no limit"
+    )
+    api_processes: Annotated[int, Field(ge=1, le=1000)] = Field(
+        default=1, description="processes that serve the API behind one address; each lets a token have its share"
     )
     trusted_proxies: str = Field(
         default="127.0.0.1",

@@ -37,6 +37,15 @@ REQUESTS_PER_GATEWAY = 256
 """Requests of one gateway that may wait at once; one that opens more is turned away before the others suffer."""
 
 
+Spoken = tuple[str, str, str]
+"""Title, detail, and the language both are in."""
+
+
+def in_english(accept_language: str, title: str, detail: str) -> Spoken:
+    """What a door says that knows no other language."""
+    return title, detail, "en"
+
+
 class Hangup(Exception):
     """The sender went away before its request was complete."""
 
@@ -103,11 +112,13 @@ class ReadingsEndpoint:
         metrics: IngestMetrics,
         body_max_bytes: int,
         now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+        speak: Callable[[str, str, str], Spoken] = in_english,
     ) -> None:
         self._pipeline = pipeline
         self._metrics = metrics
         self._body_max_bytes = body_max_bytes
         self._now_us = now_us
+        self._speak = speak
         self._waiting: Tally[str] = Tally()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -116,7 +127,8 @@ class ReadingsEndpoint:
             receipt = await self._take(scope, hearing)
         except Problem as problem:
             await hearing.out()
-            await _send_problem(send, problem)
+            wish = b"".join(value for name, value in scope["headers"] if name.lower() == b"accept-language")
+            await _send_problem(send, problem, self._speak(wish.decode("latin-1"), problem.title, problem.detail))
         except Hangup:
             return
         else:
@@ -246,16 +258,17 @@ def unpacked(body: bytes, media: str, encoding: str, limit: int) -> tuple[bytes,
         return body, f"{media}; encoding={encoding}"
 
 
-async def _send_problem(send: Send, problem: Problem) -> None:
+async def _send_problem(send: Send, problem: Problem, spoken: Spoken) -> None:
+    title, detail, language = spoken
     body = {
         "type": "about:blank",
-        "title": problem.title,
+        "title": title,
         "status": problem.status.value,
-        "detail": problem.detail,
+        "detail": detail,
         "code": problem.code,
         "instance": PATH,
     }
-    extra = []
+    extra = [(b"content-language", language.encode()), (b"vary", b"Accept-Language")]
     if problem.retry_after_s is not None:
         extra.append((b"retry-after", str(math.ceil(max(problem.retry_after_s, 1.0))).encode()))
     if problem.status is HTTPStatus.UNAUTHORIZED:
@@ -355,7 +368,14 @@ OPENAPI_PATH: dict[str, Any] = {
                 "in": "header",
                 "required": False,
                 "schema": {"enum": ["gzip", "zstd"]},
-            }
+            },
+            {
+                "name": "Accept-Language",
+                "in": "header",
+                "required": False,
+                "description": "zh-CN or en, for titles and details of problems.",
+                "schema": {"type": "string"},
+            },
         ],
         "requestBody": {
             "required": True,

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import RedirectResponse, Response
 
 from app.api.access import SESSION_COOKIE, Reader, Writer, anyone, hidden, require_within
-from app.api.answers import Cursor, Limit, cursor_of, integer_key, json_answer, key_of
+from app.api.answers import Cursor, Limit, cursor_of, integer_key, json_answer, key_of, object_answer
 from app.api.deps import ApiDeps, Deps
 from app.api.oidc import OidcProvider
 from app.api.parameters import known_parameters
@@ -207,8 +207,8 @@ async def create_token(body: TokenNew, deps: Deps, caller: Writer) -> Response:
 
 
 @router.get("/tokens/{token}", operation_id="getToken", response_model=TokenOut)
-async def get_token(token: str, deps: Deps, caller: Writer) -> Response:
-    return json_answer(await visible_token(deps, caller, token))
+async def get_token(token: str, deps: Deps, caller: Writer, request: Request) -> Response:
+    return object_answer(request, await visible_token(deps, caller, token), {"last_used_at"})
 
 
 @router.delete("/tokens/{token}", operation_id="revokeToken", response_model=TokenOut)
@@ -261,11 +261,12 @@ async def create_user(body: UserNew, deps: Deps, caller: Writer) -> Response:
 
 
 @router.get("/users/{user}", operation_id="getUser", response_model=UserWithSessionsOut)
-async def get_user(user: str, deps: Deps, caller: Writer) -> Response:
+async def get_user(user: str, deps: Deps, caller: Writer, request: Request) -> Response:
     found = await visible_user(deps, caller, user)
     async with deps.database.engine.connect() as connection:
         sessions = await accounts.sessions_of(connection, found["account_id"])
-    return json_answer(user_out(found) | {"sessions": [user_out(session) for session in sessions]})
+    shown = user_out(found) | {"sessions": [user_out(session) for session in sessions]}
+    return object_answer(request, shown, {"last_login_at", "sessions"})
 
 
 @router.patch("/users/{user}", operation_id="changeUser", response_model=UserOut)

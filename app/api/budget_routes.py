@@ -19,6 +19,7 @@ from app.api.schemas.shared import Listed
 from app.store import budgets, positions
 from app.store.entries import BudgetDecisionIn, BudgetIn, ExclusionIn, WithdrawalIn, values_of
 from app.store.registry import Fields, NotThere
+from app.store.reports import factor_set
 from energy.budget import FIRST_YEAR, LAST_YEAR, BudgetBasis, Position, WrongBudget, checked_year
 from energy.interval import from_us
 
@@ -201,7 +202,8 @@ async def get_position(
         )
     if found is None:
         raise NotThere("budget", f"{enterprise}/{year}")
-    return json_answer(position_out(found, from_us(as_of_us, deps.calendar.zone).isoformat()))
+    made = {"factor_set": await factor_set(deps.database.pool)}
+    return json_answer(position_out(found, from_us(as_of_us, deps.calendar.zone).isoformat()) | made)
 
 
 def position_out(found: Position, as_of: str) -> dict[str, Any]:

@@ -36,6 +36,38 @@ NOUNS: Mapping[str, str] = {
     "webhook": "回调",
 }
 SENTENCES: Mapping[str, str] = {
+    "a day is written as 2026-11-23": "日期的写法为 2026-11-23",
+    "a time is written as 2026-11-23T09:15:00+08:00": "时间的写法为 2026-11-23T09:15:00+08:00",
+    # the readings door
+    "No valid gateway secret": "网关密钥无效",
+    "The body is too large": "请求体过大",
+    "The readings cannot be stored now": "暂时无法保存读数",
+    "Only POST": "仅支持 POST",
+    "Too many requests at once": "同时请求过多",
+    "Too much at once": "待处理数据过多",
+    "Perhaps stored": "是否已保存尚不确定",
+    "Unknown kind of body": "不支持的请求体类型",
+    "Unknown encoding of the body": "不支持的请求体编码",
+    "Readings are sent here with POST.": "请以 POST 向此处发送读数。",
+    "The request should bear: Authorization: Bearer <gateway secret>": "请求须带 Authorization: Bearer <网关密钥>",
+    "No active gateway has this secret.": "没有启用的网关使用此密钥。",
+    "A body may hold {} bytes, before and after decompression. Send several smaller messages.": (
+        "请求体在压缩前后均不得超过 {} 字节。请拆分为多条较小的报文。"
+    ),
+    "The database cannot be reached. Nothing of this request was kept; send it again later.": (
+        "数据库无法连接。本次请求的内容均未保存；请稍后重发。"
+    ),
+    "{} requests of this gateway already wait. Nothing of this one was kept.": (
+        "该网关已有 {} 个请求在等待。本次请求的内容均未保存。"
+    ),
+    "Too many readings wait to be stored. Nothing of this request was kept; send it again.": (
+        "等待保存的读数过多。本次请求的内容均未保存；请重发。"
+    ),
+    "The service stopped before the database answered. Send it again: what is stored stays as it is.": (
+        "服务在数据库应答之前停止。请重发：已保存的内容保持不变。"
+    ),
+    "{} is not taken here; {} and {}, in UTF-8, are.": "此处不接受 {}；接受 UTF-8 编码的 {} 和 {}。",
+    "{} is not unpacked here; gzip and zstd are.": "此处不解压 {}；接受 gzip 和 zstd。",
     # who asks
     "send a token as Authorization: Bearer …, or log in": "请以 Authorization: Bearer … 发送令牌，或登录",
     "the session is over; log in again": "会话已结束；请重新登录",

@@ -69,10 +69,11 @@ def _weight(parameters: str) -> float:
     return float(found[1]) if found else 1.0
 
 
-def tag_of(kind: str, body: bytes) -> str:
-    """A weak tag of a whole answer: the same figures, the same tag."""
+def tag_of(kind: str, body: bytes, set_facts: str | None = None) -> str:
+    """A weak tag of a whole answer: the same figures, the same tag. In front of it what people have set, if told."""
     facts = AS_OF.sub(b"", body) if kind.startswith("application/json") else body
-    return f'W/"{hashlib.sha256(kind.encode() + facts).hexdigest()[:32]}"'
+    whole = hashlib.sha256(kind.encode() + facts).hexdigest()[:32]
+    return f'W/"{whole if set_facts is None else f"{set_facts}-{whole}"}"'
 
 
 def has_already(header: str, tag: str) -> bool:
@@ -134,7 +135,8 @@ class _Outgoing:
 
     def _is_held(self, headers: MutableHeaders, body: bytes) -> bool:
         """Tags a whole answer; True when the caller has it."""
-        tag = headers.get("ETag") or tag_of(headers.get("content-type", ""), body)
+        facts = self._scope.get("state", {}).get("facts")
+        tag = headers.get("ETag") or tag_of(headers.get("content-type", ""), body, facts)
         headers["ETag"] = tag
         if headers.get("cache-control", "no-store") == "no-store":
             headers["Cache-Control"] = "private, no-cache"

@@ -28,8 +28,8 @@ from app.store.energy import (
     RegionTotal,
     TooManyBuckets,
     energy_series,
-    figures_mark,
     known_series,
+    ledger_state,
     region_totals,
 )
 from app.store.gateways import gateway_states
@@ -230,7 +230,8 @@ async def get_overview(
     region = await visible_region(deps, caller, code)
     at_us = deps.now_us() if at is None else bound_us(at, deps.calendar.zone)
     # What is due grows with the clock: a minute's figures are those of its first answer.
-    mark = (await figures_mark(deps.database.pool), deps.now_us() // 60_000_000)
+    ledger = await ledger_state(deps.database.pool, deps.now_us())
+    mark = (ledger.mark, deps.now_us() // 60_000_000)
     month, year = [
         await deps.board.marked(
             (code, level, deps.calendar.bucket_start(level, at_us), basis),
@@ -241,12 +242,13 @@ async def get_overview(
     ]
     states = await deps.board.recent((code, "gateways"), partial(gateway_states, deps.database, code, deps.clock()))
     names = {key: region[key] for key in ("code", "name_zh", "name_en")}
+    made = {"as_of": local_time(ledger.as_of_us, deps.calendar.zone), "factor_set": ledger.factor_set}
     totals = {"basis": basis.value, "co2_dataset": DEFAULT_CO2_DATASET, "month": month, "year": year}
     this_year = from_us(at_us, deps.calendar.zone).year
     warned = await deps.board.recent(
         (code, "warning", this_year, basis), partial(_warning, deps, code, this_year, basis)
     )
-    return json_answer(names | totals | {"gateways": states} | warned)
+    return json_answer(names | made | totals | {"gateways": states} | warned)
 
 
 async def _warning(deps: ApiDeps, code: str, year: int, basis: Basis) -> dict[str, Any]:

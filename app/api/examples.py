@@ -124,6 +124,8 @@ def example(
             return schema[fixed]
     if "examples" in schema:
         return schema["examples"][0]
+    if "example" in schema:
+        return schema["example"]
     if "enum" in schema:
         known = WORDS.get(name)
         return known if known in schema["enum"] else schema["enum"][0]
@@ -145,6 +147,8 @@ def _one_of(ways: Any, components: Mapping[str, Any], tongue: str, name: str, de
 
 def _of_type(schema: Mapping[str, Any], components: Mapping[str, Any], tongue: str, name: str, depth: int) -> Any:
     kind = schema.get("type")
+    if isinstance(kind, list):
+        return _one_of([{**schema, "type": one} for one in kind], components, tongue, name, depth)
     if kind == "object" or "properties" in schema:
         properties = schema.get("properties", {})
         return {key: example(part, components, tongue, key, depth + 1) for key, part in properties.items()} or _free(

@@ -10,14 +10,14 @@ from starlette.responses import Response
 from app.api.access import Reader, Supervising, hidden, require_enterprise, sight
 from app.api.answers import AskedFormat, Cursor, Limit, json_answer, key_of, listed, number
 from app.api.deps import ApiDeps, Deps
-from app.api.parameters import IsoDate, known_parameters
+from app.api.parameters import known_parameters
 from app.api.problems import BadCursor
 from app.api.schemas.factors import FactorOut
 from app.api.schemas.shared import Listed
 from app.store import coefficients
 from app.store.access import Caller, TokenRole
 from app.store.coefficients import MADE_OF, Wanted
-from app.store.entries import FactorFields, FactorIn, values_of
+from app.store.entries import Day, FactorFields, FactorIn, values_of
 from app.store.registry import Fields, NotThere, WrongField
 from energy.tce import Basis
 
@@ -37,7 +37,7 @@ async def list_factors(
     dataset: Text = None,
     region: Text = None,
     enterprise: Text = None,
-    on: Annotated[IsoDate | None, Query(description="Only factors that hold on this day.")] = None,
+    on: Annotated[Day | None, Query(description="Only factors that hold on this day.")] = None,
     limit: Limit = 1000,
     cursor: Cursor = None,
     asked: AskedFormat = None,

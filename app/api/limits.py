@@ -1,7 +1,8 @@
 """How much one caller may ask: a number of requests in a window of a minute, told in every answer.
 
-The fields are those of draft-ietf-httpapi-ratelimit-headers-11. A process counts for itself: with several processes
-behind one address a caller may ask so much of each.
+The fields are those of draft-ietf-httpapi-ratelimit-headers-11. A process counts for itself, because a count in the
+database would be a write for every question: with several processes behind one address each lets a caller have its
+share, so that together they never answer more than the limit.
 """
 
 from __future__ import annotations
@@ -12,6 +13,11 @@ from dataclasses import dataclass
 WINDOW_S = 60
 CALLERS_MAX = 10_000
 """Windows kept at a time; beyond it those that are over are dropped."""
+
+
+def share_of(per_minute: int, processes: int) -> int:
+    """What one of several processes lets a caller have; a limit stays one however many there are."""
+    return max(1, per_minute // processes) if per_minute else 0
 
 
 @dataclass(slots=True)

@@ -35,7 +35,7 @@ from app.api.answers import (
     sink_of,
 )
 from app.api.deps import ApiDeps, Deps
-from app.api.parameters import IsoDate, known_parameters
+from app.api.parameters import known_parameters
 from app.api.problems import BadCursor, BadQuery, Forbidden
 from app.api.schemas.benchmarks import BenchmarksOut, CorrectionOut, RegionBenchmarksOut
 from app.api.schemas.lines import LevelOut, LineChange, LineOut, OutputOut, ProductOut
@@ -44,8 +44,9 @@ from app.store import benchmarks, levels, lines
 from app.store.access import Caller
 from app.store.benchmarks import Judged, LineStanding
 from app.store.coefficients import sees_all
-from app.store.entries import LevelFields, LevelIn, LineIn, OutputIn, values_of
+from app.store.entries import Day, LevelFields, LevelIn, LineIn, OutputIn, values_of
 from app.store.registry import Fields, NotThere
+from app.store.reports import factor_set
 from energy.benchmark import SHOWN, Indicator, Position, level_units, output_scale, quotient
 from energy.correction import Attributes, Corrected
 from energy.interval import from_us
@@ -202,7 +203,7 @@ async def list_levels(
     kind: Annotated[str | None, Query(pattern="^(benchmark|limit)$")] = None,
     edition: Text = None,
     industry: Text = None,
-    on: Annotated[IsoDate | None, Query(description="Only levels that hold on this day.")] = None,
+    on: Annotated[Day | None, Query(description="Only levels that hold on this day.")] = None,
     limit: Limit = 1000,
     cursor: Cursor = None,
     asked: AskedFormat = None,
@@ -314,7 +315,7 @@ async def get_benchmarks(
     if sink is not None:
         rows = [_flat(item) for item in items]
         return sink.take(rows, columns_found(rows) or {"id": "integer"}, f"benchmarks-{enterprise}")
-    return json_answer({"enterprise": enterprise, "month": f"{wanted:%Y-%m}", "as_of": _now(deps), "lines": items})
+    return json_answer({"enterprise": enterprise, **await _made(deps, wanted), "lines": items})
 
 
 @router.get("/regions/{code}/benchmarks", operation_id="getRegionBenchmarks", response_model=RegionBenchmarksOut)
@@ -342,7 +343,7 @@ async def get_region_benchmarks(code: str, deps: Deps, caller: Reader, month: As
         }
         for one in benchmarks.industry_shares(found)
     ]
-    words = {"region": code, "month": f"{wanted:%Y-%m}", "as_of": _now(deps)}
+    words = {"region": code, **await _made(deps, wanted)}
     return json_answer(words | {"industries": shares, "worse_than_baseline": [standing_out(one) for one in worse]})
 
 
@@ -359,8 +360,10 @@ def month_asked(month: str | None, deps: ApiDeps) -> date:
     return wanted
 
 
-def _now(deps: ApiDeps) -> str:
-    return from_us(deps.now_us(), deps.calendar.zone).isoformat()
+async def _made(deps: ApiDeps, month: date) -> dict[str, Any]:
+    """Of which month figures are, when they were made, and of which coefficients."""
+    as_of = from_us(deps.now_us(), deps.calendar.zone).isoformat()
+    return {"month": f"{month:%Y-%m}", "as_of": as_of, "factor_set": await factor_set(deps.database.pool)}
 
 
 def standing_out(one: LineStanding) -> dict[str, Any]:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import re
-from datetime import date
-from typing import Annotated
 from zoneinfo import ZoneInfo
 
 from fastapi import Request
 from fastapi.routing import APIRoute
-from pydantic import BeforeValidator
 from starlette.exceptions import HTTPException
 
 from app.api.deps import Deps
@@ -19,17 +16,6 @@ from energy.interval import parse_range_bound
 ZONE_PARAMETER = "tz"
 # An unescaped plus sign in a URL is a space: nobody writes a time that way, so what is meant is certain.
 OFFSET_AFTER_SPACE = re.compile(r" (\d\d:\d\d)$")
-
-
-def _written_out(value: object) -> object:
-    """A day as people write it; a bare number would be taken for seconds since 1970."""
-    if isinstance(value, str) and not ISO_DATE.fullmatch(value):
-        raise ValueError("a day is written as 2026-11-23")
-    return value
-
-
-ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
-IsoDate = Annotated[date, BeforeValidator(_written_out)]
 
 
 async def known_parameters(request: Request, deps: Deps) -> None:

@@ -231,24 +231,33 @@ def of_status(request: Request, status: int, detail: str, *, headers: Mapping[st
 
 def wants_chinese(request: Request) -> bool:
     """Whether the caller would rather have Chinese than English; who accepts neither by name gets English."""
+    return chinese_wished(request.headers.get("accept-language", ""))
+
+
+def chinese_wished(accept_language: str) -> bool:
+    """The same of the header as it is sent."""
     weights = {"zh": 0.0, "en": 0.0}
-    for part in request.headers.get("accept-language", "").split(","):
+    for part in accept_language.split(","):
         tag, _, parameters = part.strip().lower().partition(";")
         tongue = tag.split("-")[0]
         if tongue in weights:
             weights[tongue] = max(weights[tongue], _weight(parameters))
-    return weights["zh"] > weights["en"] or (weights["zh"] == weights["en"] > 0 and _first_is_chinese(request))
+    if weights["zh"] == weights["en"] > 0:
+        return accept_language.lower().find("zh") < accept_language.lower().find("en")
+    return weights["zh"] > weights["en"]
+
+
+def spoken(accept_language: str, title: str, detail: str) -> tuple[str, str, str]:
+    """Title and detail in the language that is wished, and which one that is: for a door that is no route of ours."""
+    if not chinese_wished(accept_language):
+        return title, detail, "en"
+    return in_chinese(title) or title, in_chinese(detail) or detail, "zh-CN"
 
 
 def _weight(parameters: str) -> float:
     """The weight a language is given (RFC 9110, 12.4.2): from 0 to 1, and 1 where none is given."""
     found = re.fullmatch(r"\s*q\s*=\s*([01](?:\.\d{0,3})?)\s*", parameters)
     return min(float(found[1]), 1.0) if found else 1.0
-
-
-def _first_is_chinese(request: Request) -> bool:
-    header = request.headers["accept-language"].lower()
-    return header.find("zh") < header.find("en")
 
 
 def install(app: FastAPI) -> None:

@@ -68,6 +68,7 @@ async def get_region_quality(code: str, deps: Deps, caller: Reader, month: Asked
         {
             "region": code,
             "month": f"{wanted:%Y-%m}",
+            "as_of": from_us(deps.now_us(), deps.calendar.zone).isoformat(),
             "enterprises": found.enterprises,
             "meters": found.meters,
             "completeness": found.completeness,

@@ -22,7 +22,7 @@ from app.api.access import (
     visible_meter,
     visible_region,
 )
-from app.api.answers import AskedFormat, Cursor, Limit, json_answer, key_of, listed, number
+from app.api.answers import AskedFormat, Cursor, Limit, json_answer, key_of, listed, number, object_answer
 from app.api.deps import ApiDeps, Deps
 from app.api.parameters import known_parameters
 from app.api.problems import BadCursor
@@ -234,6 +234,20 @@ async def list_gateways(
     return listed(request, items, page.next, asked, "gateways", GatewayOut)
 
 
+OF_ITSELF = {
+    "state",
+    "said",
+    "said_at",
+    "last_data_at",
+    "clock_skew_s",
+    "clock_skew_at",
+    "clock_off",
+    "last_seq",
+    "gaps",
+}
+"""What a gateway says and does, beside what is set of it."""
+
+
 def _shown(deps: ApiDeps, gateway: Fields) -> Fields:
     """A gateway, and whether its clock is further off than may be."""
     skew_s = gateway["clock_skew_s"]
@@ -257,9 +271,10 @@ async def create_gateway(body: GatewayIn, deps: Deps, caller: Writer) -> Respons
 
 
 @router.get("/gateways/{gateway}", operation_id="getGateway", response_model=GatewayWithGapsOut)
-async def get_gateway(gateway: str, deps: Deps, caller: Reader) -> Response:
+async def get_gateway(gateway: str, deps: Deps, caller: Reader, request: Request) -> Response:
     found = await visible_gateway(deps, caller, gateway)
-    return json_answer(_shown(deps, found) | {"gaps": await registry.gaps_of(deps.database, gateway)})
+    shown = _shown(deps, found) | {"gaps": await registry.gaps_of(deps.database, gateway)}
+    return object_answer(request, shown, OF_ITSELF)
 
 
 @router.patch("/gateways/{gateway}", operation_id="changeGateway", response_model=GatewayOut)
@@ -324,8 +339,9 @@ async def create_meter(body: MeterIn, deps: Deps, caller: Writer) -> Response:
 
 
 @router.get("/meters/{enterprise}/{code}", operation_id="getMeter", response_model=MeterWithRefusedOut)
-async def get_meter(enterprise: str, code: str, deps: Deps, caller: Reader) -> Response:
-    return json_answer(await _with_refused(deps, public(await visible_meter(deps, caller, enterprise, code))))
+async def get_meter(enterprise: str, code: str, deps: Deps, caller: Reader, request: Request) -> Response:
+    found = await _with_refused(deps, public(await visible_meter(deps, caller, enterprise, code)))
+    return object_answer(request, found, {"first_at", "refused_readings"})
 
 
 @router.patch("/meters/{enterprise}/{code}", operation_id="changeMeter", response_model=MeterWithRefusedOut)

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from starlette.responses import Response
 
 from app.api.access import Reader, hidden
-from app.api.answers import AskedFormat, Cursor, Limit, json_answer, listed, number_key
+from app.api.answers import AskedFormat, Cursor, Limit, json_answer, listed, number_key, object_answer
 from app.api.deps import Deps
 from app.api.parameters import known_parameters
 from app.api.schemas.shared import Listed
@@ -43,9 +43,9 @@ async def create_webhook(body: WebhookIn, deps: Deps, caller: Reader) -> Respons
 
 
 @router.get("/webhooks/{webhook}", operation_id="getWebhook", response_model=WebhookOut)
-async def get_webhook(webhook: str, deps: Deps, caller: Reader) -> Response:
+async def get_webhook(webhook: str, deps: Deps, caller: Reader, request: Request) -> Response:
     try:
-        return json_answer(await webhooks.one(deps.owner, caller.number, webhook))
+        return object_answer(request, await webhooks.one(deps.owner, caller.number, webhook), {"failing_since"})
     except NotThere:
         raise await hidden(deps, caller, "webhook", webhook) from None
 

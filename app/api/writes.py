@@ -106,13 +106,18 @@ async def in_its_turn(request: Request, deps: ApiDeps) -> None:
     if wanted is None or wanted.strip() == "*":
         return
     status, tag = await _tag_now(request, request.app)
-    if status == 200 and tag is not None and tag.removeprefix("W/") not in held_tags(wanted):
+    if status == 200 and tag is not None and set_facts(tag) not in map(set_facts, held_tags(wanted)):
         raise Stale("the object has changed since; read it again")
 
 
 def held_tags(header: str) -> set[str]:
     """The tags of an If-Match, without the mark of a weak one: ours are all weak, and are compared as such."""
     return set(re.findall(r'"[^"]*"', header))
+
+
+def set_facts(tag: str) -> str:
+    """The part of a tag that stands for what people have set; all of it where nothing else is in it."""
+    return tag.removeprefix("W/").strip('"').partition("-")[0]
 
 
 async def let_go(request: Request) -> None:

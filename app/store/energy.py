@@ -270,12 +270,28 @@ ORDER BY chosen.id
 """
 
 
-MARK = "SELECT sum(version)::bigint FROM figures_mark"
+LEDGER = f"""
+SELECT (SELECT sum(version)::bigint FROM figures_mark) AS mark, ({FACTOR_SET}) AS factor_set,
+       (SELECT {_us("min(marked_at)")} FROM touched) AS oldest_mark_us
+"""
 
 
-async def figures_mark(pool: asyncpg.Pool) -> int:
-    """Moves with every change that a total of enterprises may show, in the transaction of the change."""
-    return int(await pool.fetchval(MARK))
+@dataclass(frozen=True, slots=True)
+class LedgerState:
+    """How far the figures are. `mark` moves with every change that a total of enterprises may show.
+
+    Figures that belong to the mark hold every reading committed before `as_of_us`.
+    """
+
+    mark: int
+    factor_set: str | None
+    as_of_us: int
+
+
+async def ledger_state(pool: asyncpg.Pool, now_us: int) -> LedgerState:
+    """Of one snapshot: what waits for the rollup has not moved the mark, what moved it waits no more."""
+    mark, factor_set, oldest_us = await pool.fetchrow(LEDGER)  # type: ignore[misc]  # always one row
+    return LedgerState(int(mark), factor_set, now_us if oldest_us is None else min(oldest_us, now_us))
 
 
 async def backlog(connection: Connection | asyncpg.Pool) -> Backlog:

@@ -6,12 +6,22 @@ Unknown fields are refused, never ignored.
 from __future__ import annotations
 
 import math
-from datetime import date
+import re
+from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_serializer
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_serializer,
+)
 
 from energy.benchmark import Indicator
 from energy.budget import BudgetBasis
@@ -36,6 +46,24 @@ def _finite(value: float) -> float:
     return value
 
 
+def _written_day(value: object) -> object:
+    """A day as people write it: a bare number would be taken for seconds since 1970."""
+    if isinstance(value, date) or (isinstance(value, str) and ISO_DATE.fullmatch(value)):
+        return value
+    raise ValueError("a day is written as 2026-11-23")
+
+
+def _written_moment(value: object) -> object:
+    """The same of a moment."""
+    if isinstance(value, datetime) or (isinstance(value, str) and ISO_MOMENT.match(value)):
+        return value
+    raise ValueError("a time is written as 2026-11-23T09:15:00+08:00")
+
+
+ISO_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+ISO_MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}")
+Day = Annotated[date, BeforeValidator(_written_day)]
+Moment = Annotated[AwareDatetime, BeforeValidator(_written_moment)]
 Positive = Annotated[float, Field(gt=0), AfterValidator(_finite)]
 
 
@@ -88,7 +116,7 @@ class MeterFields(Body):
     role: Role
     level: Literal[1, 2, 3] = 1
     accuracy_class: AccuracyClass | None = None
-    calibrated_until: date | None = None
+    calibrated_until: Day | None = None
 
 
 class MeterIn(MeterFields):
@@ -112,8 +140,8 @@ class FactorFields(Body):
     oxidation: Annotated[Decimal, Field(gt=0, le=1, max_digits=18)] | None = Field(
         default=None, description="Share of the carbon that burns, for a CO2 factor."
     )
-    valid_from: date
-    valid_to: date | None = Field(default=None, description="The first day on which it holds no more; null: still.")
+    valid_from: Day
+    valid_to: Day | None = Field(default=None, description="The first day on which it holds no more; null: still.")
     edition: Note = "entered by hand"
     source: Note
     verified: bool = True
@@ -207,8 +235,8 @@ class LevelFields(Body):
     unit: UnitWord = Field(description="kgce/t, kgce/m2, kgoe/t, gce/kWh, kWh/t, …")
     basis: Basis = Basis.EQUIVALENT
     edition: Note
-    valid_from: date
-    valid_to: date | None = Field(default=None, description="The first day on which it holds no more; null: still.")
+    valid_from: Day
+    valid_to: Day | None = Field(default=None, description="The first day on which it holds no more; null: still.")
     source: Note
     verified: bool = True
     note: Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\x00]*$")] = ""

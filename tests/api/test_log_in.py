@@ -11,7 +11,7 @@ from argon2 import PasswordHasher
 
 from app.api.access import SESSION_COOKIE
 from app.api.application import create_api
-from app.api.limits import RateLimits
+from app.api.limits import RateLimits, share_of
 from app.store import passwords
 from app.store.accounts import IDLE, LONGEST, csrf_of
 from app.store.passwords import FREE_TRIES_ACCOUNT, FREE_TRIES_ADDRESS, WeakPassword, wait_s
@@ -344,3 +344,9 @@ def test_the_session_routes_are_in_the_document() -> None:
     assert paths["/api/v1/session"]["post"]["operationId"] == "logIn"
     schemes = paths["/api/v1/enterprises"]["get"]["security"]
     assert schemes == [{"token": []}, {"session": []}]
+
+
+def test_processes_share_a_limit_and_never_exceed_it() -> None:
+    assert [share_of(6000, processes) for processes in (1, 4, 7)] == [6000, 1500, 857]
+    assert share_of(3, 5) == 1, "nobody is shut out altogether"
+    assert share_of(0, 5) == 0, "no limit stays none"

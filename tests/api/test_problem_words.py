@@ -72,6 +72,24 @@ def template(word: ast.Constant | ast.JoinedStr) -> str:
     return "".join(part.value if isinstance(part, ast.Constant) else "{}" for part in word.values)  # type: ignore[misc]  # constants of an f-string are text
 
 
+def door_words() -> Iterator[str]:
+    """Titles and details of the readings door: what is given to a problem there, and what is called detail before."""
+    for node in ast.walk(ast.parse((ROOT / "ingest/http.py").read_text(encoding="utf-8"))):
+        said: list[ast.expr] = []
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("Problem", "unauthorized"):
+            said = node.args
+        elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "detail":
+            said = [node.value]
+        words = [template(one) for one in said if isinstance(one, ast.Constant | ast.JoinedStr)]
+        yield from (word for word in words if " " in word)
+
+
+def test_the_readings_door_has_its_chinese() -> None:
+    found = list(door_words())
+    assert len(found) > 12
+    assert [said for said in found if in_chinese(said.replace("{}", "X")) is None] == []
+
+
 def test_every_sentence_has_its_chinese() -> None:
     found = list(sentences())
     assert len(found) > 20

@@ -112,6 +112,26 @@ async def test_a_change_holds_only_for_what_the_caller_has_seen(
     assert (await api.ask("PATCH", address, json=first)).status_code == 200, "without If-Match the last one wins"
 
 
+MOVED_BY_DATA = (
+    ("gateways/gw-own", "UPDATE gateway SET last_data_at = now(), last_seq = 7, clock_skew_s = 1 WHERE id = 'gw-own'"),
+    (f"meters/{OWN}/E001", "UPDATE meter SET first_at = now() WHERE code = 'E001'"),
+    ("users/person.own", "UPDATE account SET last_login_at = now() WHERE name = 'person.own'"),
+)
+
+
+@pytest.mark.parametrize(("path", "moves"), MOVED_BY_DATA, ids=[path for path, _ in MOVED_BY_DATA])
+async def test_data_that_comes_meanwhile_refuses_no_change_but_is_told(api: Api, path: str, moves: str) -> None:
+    tag = (await api.get(path)).headers["etag"]
+    await api.sql(moves)
+    answer = await api.get(path, headers={"If-None-Match": tag})
+    assert answer.status_code == 200, "what moved is told"
+    assert answer.headers["etag"] != tag
+    body = next(first for one, first, _ in OBJECTS if one == path)
+    changed = await api.ask("PATCH", f"/api/v1/{path}", json=body, headers={"If-Match": tag})
+    assert changed.status_code == 200, changed.text
+    is_problem(await api.ask("PATCH", f"/api/v1/{path}", json=body, headers={"If-Match": tag}), 412, "changed-since")
+
+
 async def test_of_two_who_saw_the_same_one_changes_it(api: Api) -> None:
     tag = (await api.get(f"enterprises/{OWN}")).headers["etag"]
     address = f"/api/v1/enterprises/{OWN}"

@@ -15,6 +15,7 @@ import pytest
 import uvicorn
 import zstandard
 
+from app.api.problems import spoken
 from ingest.http import OPENAPI_PATH, REQUESTS_PER_GATEWAY, ReadingsEndpoint
 from ingest.metrics import IngestMetrics
 from ingest.pipeline import LedgerUnavailable, Limits, Pipeline
@@ -51,7 +52,7 @@ async def served() -> AsyncIterator[Served]:
 async def serving(limits: Limits | None = None) -> AsyncIterator[Served]:
     ledger, registry, measured, stop = FakeLedger(), a_registry(), metrics(), asyncio.Event()
     pipeline = Pipeline(ledger, registry, metrics=measured, limits=limits)
-    app = ReadingsEndpoint(pipeline, metrics=measured, body_max_bytes=BODY_MAX)
+    app = ReadingsEndpoint(pipeline, metrics=measured, body_max_bytes=BODY_MAX, speak=spoken)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         config = uvicorn.Config(app, lifespan="off", log_level="warning", interface="asgi3")
@@ -97,6 +98,23 @@ async def test_207_when_some_and_422_when_none_are_taken(served: Served) -> None
     assert unreadable.status_code == 422
     assert unreadable.json()["rejected"][0]["code"] == "malformed"
     assert served.ledger.codes == ["unknown-meter", "unknown-meter", "malformed"]
+
+
+@pytest.mark.parametrize(
+    ("wish", "language", "title"),
+    [
+        ("zh-CN", "zh-CN", "网关密钥无效"),
+        ("en, zh;q=0.5", "en", "No valid gateway secret"),
+        ("de", "en", "No valid gateway secret"),
+    ],
+)
+async def test_problems_are_in_the_language_that_is_wished(
+    served: Served, wish: str, language: str, title: str
+) -> None:
+    headers = {"accept-language": wish, "authorization": "Bearer wrong"}
+    answer = await served.client.post("/api/v1/readings", json=GOOD, headers=headers)
+    assert problem(answer, 401, "unauthorized")["title"] == title
+    assert (answer.headers["content-language"], answer.headers["vary"]) == (language, "Accept-Language")
 
 
 async def test_csv_and_compressed_bodies_are_taken(served: Served) -> None:

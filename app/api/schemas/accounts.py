@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import AwareDatetime, BaseModel, Field, StringConstraints
+from pydantic import BaseModel, Field, StringConstraints
 
 from app.store.access import CallerKind, TokenRole
-from app.store.entries import Body, Name
+from app.store.entries import Body, Moment, Name
 
 ScopeWord = Annotated[str, StringConstraints(pattern=r"^[0-9A-Z]{2,18}$")]
 AccountName = Annotated[str, StringConstraints(to_lower=True, pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,99}$")]
@@ -20,7 +20,7 @@ class TokenNew(Body):
     name: Name = Field(description="Whose token it is.")
     role: TokenRole
     scope: ScopeWord = Field(description="A region's code, or an enterprise's id for the role `enterprise`.")
-    expires_at: AwareDatetime | None = Field(default=None, description="None: until it is revoked.")
+    expires_at: Moment | None = Field(default=None, description="None: until it is revoked.")
 
 
 class TokenOut(BaseModel):

@@ -147,6 +147,7 @@ class BenchmarksOut(BaseModel):
     enterprise: str
     month: str
     as_of: datetime
+    factor_set: str | None = Field(description="The coefficients that made the figures.")
     lines: list[LineStandingOut]
 
 
@@ -165,5 +166,6 @@ class RegionBenchmarksOut(BaseModel):
     region: str
     month: str
     as_of: datetime
+    factor_set: str | None = Field(description="The coefficients that made the figures.")
     industries: list[IndustryShareOut]
     worse_than_baseline: list[LineStandingOut]

@@ -93,6 +93,7 @@ class PositionOut(BaseModel):
     revision: int
     budget: float
     as_of: datetime = Field(description="Figures count up to this moment.")
+    factor_set: str | None = Field(description="The coefficients that made the figures.")
     spent: float | None = Field(description="Net, exclusions taken off; null when nothing was measured.")
     excluded: float = Field(description="Taken off by the exclusion ledger.")
     plan_to_date: float

@@ -88,6 +88,8 @@ class OverviewOut(BaseModel):
     code: str
     name_zh: str
     name_en: str
+    as_of: datetime = Field(description="Every reading committed before it is in the figures.")
+    factor_set: str | None = Field(description="The coefficients that made the figures.")
     basis: Basis
     co2_dataset: str
     month: PeriodOut

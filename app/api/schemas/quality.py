@@ -81,6 +81,7 @@ class QualityOut(BaseModel):
 class RegionQualityOut(BaseModel):
     region: str
     month: str
+    as_of: datetime
     enterprises: int
     meters: int
     completeness: float | None = Field(description="Time covered by measured readings, of the time they were due for.")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 
 from app.api.schemas.shared import Reason
-from app.store.entries import Body, Multiplier, Name
+from app.store.entries import Body, Moment, Multiplier, Name
 from energy.consumption import HoldReason
 from energy.reading import MAX_ABS_VALUE
 from energy.record import Saying
@@ -17,7 +17,7 @@ Register = Annotated[float, Field(ge=0, le=MAX_ABS_VALUE)]
 
 
 class ExchangeIn(Body):
-    at: AwareDatetime
+    at: Moment
     old_final: Register = Field(description="What the old register showed at last, in the meter's raw unit.")
     new_initial: Register = Field(description="What the new register showed at first.")
     serial: Name | None = Field(default=None, description="The new register's serial number.")
@@ -52,7 +52,7 @@ class MultiplierOut(Recorded):
 
 
 class ReadingDecisionIn(Body):
-    ts: AwareDatetime = Field(description="Of the reading.")
+    ts: Moment = Field(description="Of the reading.")
     says: Saying = Field(
         description="real: it was so; rollover: the register began again at zero; reset: it lost its count and began "
         "again at `amount`; exchange: it is the new register's, and the exchange is recorded with it; discard: it was "
@@ -62,7 +62,7 @@ class ReadingDecisionIn(Body):
         default=None,
         description="rollover: the register's range, else its rolls_over_at; reset: its new start, else 0.",
     )
-    at: AwareDatetime | None = Field(
+    at: Moment | None = Field(
         default=None, description="exchange: when it was, not later than `ts`; without it, at `ts` itself."
     )
     old_final: Register | None = Field(default=None, description="exchange: what the old register showed at last.")
@@ -111,8 +111,8 @@ class StuckOut(BaseModel):
 
 
 class DeletionIn(Body):
-    start: AwareDatetime = Field(alias="from")
-    end: AwareDatetime = Field(alias="to", description="Readings before it; the range is [from, to).")
+    start: Moment = Field(alias="from")
+    end: Moment = Field(alias="to", description="Readings before it; the range is [from, to).")
     reason: Reason
 
 

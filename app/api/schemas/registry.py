@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.store.entries import (
     AccuracyClass,
     Body,
     CarrierCode,
     Contact,
+    Day,
     EnterpriseIn,
     Industry,
     IntervalS,
     LevelWord,
     MeterFields,
+    Moment,
     Multiplier,
     Name,
     Positive,
@@ -55,9 +57,9 @@ class MeterChange(Body):
     role: Role | None = None
     level: Literal[1, 2, 3] | None = None
     accuracy_class: AccuracyClass | None = None
-    calibrated_until: date | None = None
+    calibrated_until: Day | None = None
     active: bool | None = None
-    multiplier_from: AwareDatetime | None = Field(
+    multiplier_from: Moment | None = Field(
         default=None,
         description="From when the multiplier holds; the past keeps its own. Without it all of history is corrected.",
     )
