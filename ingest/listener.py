@@ -551,7 +551,9 @@ class GatewayConnection(asyncio.Protocol):
         ready = self.line.ready()
         if self._reasons:
             reasons = self._reasons
-            self._out += [encode(Ack(Kind.PUBACK, number, reasons.pop(number, 0)), V5) for number in ready]
+            self._out += [encode(Ack(Kind.PUBACK, number, reasons.get(number, 0)), V5) for number in ready]
+            for number in ready:  # only now: who uses a number twice at once hears of no success that was none
+                reasons.pop(number, None)
         else:
             self._out.append(pubacks(ready))
         self._write(b"".join(self._out))

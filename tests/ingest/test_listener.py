@@ -231,6 +231,17 @@ async def test_what_is_wholly_refused_is_acknowledged_with_a_reason() -> None:
         assert sorted(it.ledger.codes) == ["foreign-meter", "foreign-meter", "malformed", "malformed"]
 
 
+async def test_a_number_that_is_used_twice_at_once_hides_no_refusal() -> None:
+    async with site() as it:
+        gateway = await it.a_gateway()
+        gateway.say(publish(7, b"hello"), publish(7, b"hello"), publish(7, a_message(0)))
+        await soon(lambda: len(gateway.acknowledged) == 3, "all are acknowledged")
+        assert [reason for _, reason in gateway.acknowledged][:2] == [Reason.PAYLOAD_FORMAT_INVALID] * 2
+        gateway.say(publish(7, a_message(1)))
+        await soon(lambda: len(gateway.acknowledged) == 4, "the next of this number is acknowledged")
+        assert gateway.acknowledged[-1] == (7, 0)
+
+
 async def test_a_poisonous_message_does_not_stop_the_others() -> None:
     async with site() as it:
         gateway = await it.a_gateway()
