@@ -179,6 +179,8 @@ SENTENCES: Mapping[str, str] = {
     ),
     "amount goes with a rollover or a reset": "amount 仅用于翻转或清零",
     "{} goes with an exchange": "{} 仅用于换表",
+    "months before {} may be closed already; give it or a later one": "{} 之前的月份可能已结账；请给出该月或更晚的月份",
+    "what was known of CO2 on a day is kept by the data set {} alone": "某日所知的二氧化碳仅按数据集 {} 留存",
     "it came with exchange {}; revoke that one": "它随换表 {} 登记；请撤销该换表",
     "{} is of kind {}; only registers are exchanged, reset or roll over": (
         "{} 的类型为 {}；只有累计示值表计才会更换、复位或翻转"

@@ -112,6 +112,7 @@ async def get_energy(
             calendar=deps.calendar,
             known_us=known_us(known_on, deps),
             closing_day=deps.closing_day,
+            co2_dataset=co2_dataset,
         )
     if sink is not None:
         following = None if series.buckets[-1].end_us >= bounds[1] else str(series.buckets[-1].end_us)

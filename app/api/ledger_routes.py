@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
-from app.api.access import Reader, Writer, sight, visible_meter
-from app.api.answers import AskedFormat, Cursor, Limit, integer_key, listed, number_key, time_key
+from app.api.access import Reader, Supervising, Writer, sight, visible_meter, visible_region
+from app.api.answers import AskedFormat, Cursor, Limit, integer_key, json_answer, listed, number_key, time_key
 from app.api.deps import Deps
 from app.api.parameters import bound_us, known_parameters
 from app.api.problems import BadQuery
-from app.api.schemas.ledger import AuditOut, DifferenceOut, ReadingOut, RestatementOut, RevisionOut, VerificationOut
+from app.api.schemas.ledger import (
+    AuditOut,
+    ClosingDayIn,
+    ClosingDayOut,
+    DifferenceOut,
+    ReadingOut,
+    RestatementOut,
+    RevisionOut,
+    VerificationOut,
+)
 from app.api.schemas.registry import CarrierInfoOut
 from app.api.schemas.shared import Listed
 from app.store import closings, listings, verifications
@@ -159,3 +169,29 @@ async def list_differences(
         after=number_key(cursor),
     )
     return listed(request, page.items, page.next, asked, "differences", DifferenceOut)
+
+
+@router.get("/regions/{code}/closing-days", operation_id="listClosingDays", response_model=Listed[ClosingDayOut])
+async def list_closing_days(code: str, deps: Deps, caller: Reader) -> Response:
+    """On which day of the next the region's months are closed, newest first; without any as the region around it."""
+    await visible_region(deps, caller, code)
+    async with deps.database.engine.connect() as connection:
+        found = await closings.closings_of(connection, code)
+    return json_answer({"items": [row | {"from_month": f"{row['from_month']:%Y-%m}"} for row in found], "next": None})
+
+
+@router.put("/regions/{code}/closing-days", operation_id="putClosingDay", response_model=Listed[ClosingDayOut])
+async def put_closing_day(code: str, body: ClosingDayIn, deps: Deps, caller: Supervising) -> Response:
+    """From a month on, the running one at the earliest: a month that is closed stays so."""
+    await visible_region(deps, caller, code)
+    async with deps.database.engine.begin() as connection:
+        await closings.set_closing(
+            connection,
+            code,
+            month=date.fromisoformat(f"{body.from_month}-01"),
+            day=body.day,
+            reason=body.reason,
+            actor=caller.actor,
+            running=deps.calendar.local_date(deps.now_us()).replace(day=1),
+        )
+    return await list_closing_days(code, deps, caller)

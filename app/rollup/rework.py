@@ -42,7 +42,6 @@ from app.store.rollups import (
     ReadingRows,
     Stretches,
 )
-from energy.closing import closes_us, last_closed_us
 from energy.consumption import Held, reach_us
 from energy.interval import DAY_US, HOUR_US, Level, SiteCalendar, from_us
 from energy.reading import Series
@@ -85,7 +84,7 @@ class Book:
     The tariff is asked for after the marks are taken: whoever changes a factor leaves a mark in the same transaction,
     so a mark that was taken is never worked off with the factor from before.
 
-    A month is closed on `closing_day` of the next.
+    A month is closed on `closing_day` of the next, unless its region has a day of its own.
     """
 
     calendar: SiteCalendar
@@ -389,17 +388,22 @@ async def _write_on_record(
 ) -> Figures:
     """Write, and record what that changes in months that are closed."""
     changes = [Change(p.meter_id, accounts[p.meter_id].enterprise, p.start_us, p.end_us) for p in done.parts]
-    last_us = last_closed_us(book.calendar, book.now_us(), book.closing_day)
+    closing = await closings.closing_days(connection, (one.enterprise for one in changes), book.closing_day)
+    now_us = book.now_us()
+    open_from_us = {enterprise: days.open_from_us(book.calendar, now_us) for enterprise, days in closing.items()}
     spans = [
         (enterprise, _widened(book.calendar, Level.MONTH, begin, end)[0], end)
-        for enterprise, begin, end in closings.spans_of(changes, last_us)
+        for enterprise, begin, end in closings.spans_of(changes, open_from_us)
     ]
     if not spans:
         return await _write(connection, book, accounts, done)
     before = await closings.months(connection, spans)
     new = await _write(connection, book, accounts, done)
     after = await closings.months(connection, spans)
-    closes = {month_us: closes_us(book.calendar, month_us, book.closing_day) for _, month_us, _ in {**before, **after}}
+    closes = {
+        (enterprise, month_us): closing[enterprise].closes_us(book.calendar, month_us)
+        for enterprise, month_us, _ in {**before, **after}
+    }
     await closings.restate(connection, before, after, changes, marks, closes)
     return new
 

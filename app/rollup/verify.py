@@ -18,7 +18,9 @@ from app.store import rollups
 from app.store.database import Database
 from app.store.energy import backlog
 from app.store.factors import factor_rows, factors_of
+from app.store.numeric_wire import exact_sum
 from app.store.rollups import BEGINNING_US, END_US, Connection, MeterAccount, ReadingRows
+from app.store.verifications import ranks
 from energy.consumption import assess, spread
 from energy.interval import Level, SiteCalendar, from_us
 from energy.reading import Role, Series
@@ -130,6 +132,9 @@ async def _verify_enterprise(
         keyed = {(f"{enterprise}/{carrier}", start_us): row for (carrier, start_us), row in expected.items()}
         there = {(f"{enterprise}/{carrier}", start_us): row for (carrier, start_us), row in stored.items()}
         _compare(scope, f"enterprise_{rollups.WORD[level]}", rollups.ENTERPRISE_COLUMNS, there, keyed, found)
+    ranked = {(enterprise, start_us): row for start_us, row in (await ranks(connection, enterprise)).items()}
+    ranking = {(enterprise, start_us): row for start_us, row in _ranks(by_level[Level.YEAR]).items()}
+    _compare(scope, "enterprise_rank", ("tce_equivalent",), ranked, ranking, found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +238,21 @@ def _enterprise_rows(
     return _summed(
         scope, [(account.carrier, at, row) for account, hours in counting for at, row in _signed_rows(hours)]
     )
+
+
+TCE, TIMES = rollups.ENTERPRISE_COLUMNS.index("tce_equivalent"), slice(-3, -1)
+
+
+def _ranks(years: Mapping[tuple[str, int], Row]) -> dict[int, tuple[Decimal | None]]:
+    """By year the tce of all carriers together; None where one lacks a factor, or where nothing was covered."""
+    found: dict[int, tuple[Decimal | None]] = {}
+    for start_us in sorted({start_us for _, start_us in years}):
+        rows = [row for (_, at_us), row in years.items() if at_us == start_us]
+        amounts = [row[TCE] for row in rows]
+        covered = any(time for row in rows for time in row[TIMES])
+        known = [Decimal(amount) for amount in amounts if amount is not None]
+        found[start_us] = (exact_sum(known) if covered and len(known) == len(amounts) else None,)
+    return found
 
 
 def _signed_rows(hours: Mapping[int, _Hour]) -> Iterator[tuple[int, Row]]:

@@ -10,16 +10,21 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import func, select, text
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.store.access import write_audit
 from app.store.database import Database
 from app.store.readings import MOMENT
-from app.store.registry import Fields, Page
+from app.store.registry import Fields, Page, WrongField
 from app.store.rollups import Connection, Mark
+from app.store.tables.alerts import region_closing
+from energy.closing import ClosingDays
 
 FIGURES = (
     "quantity",
@@ -43,6 +48,10 @@ JOIN enterprise_month AS m USING (enterprise) WHERE m.start >= w.begins AND m.st
 """
 NEWCOMERS = """
 SELECT id, (extract(epoch FROM created_at) * 1000000)::bigint FROM enterprise WHERE id = ANY ($1::text[])
+"""
+CLOSING = """
+SELECT enterprise.id, c.region, c.from_month, c.day FROM enterprise
+JOIN region_closing AS c ON starts_with(enterprise.region, c.region) WHERE enterprise.id = ANY ($1::text[])
 """
 MERGE = f"""
 UPDATE restatement SET after = $4, causes = $5
@@ -80,15 +89,50 @@ async def months(connection: Connection, spans: Sequence[tuple[str, int, int]]) 
     return {(row[0], row[2], row[1]): dict(zip(FIGURES + TIMES, row[3:], strict=True)) for row in rows}
 
 
+async def closing_days(connection: Connection, enterprises: Iterable[str], otherwise: int) -> dict[str, ClosingDays]:
+    """When each enterprise's months are closed: by its region, or one around it, or else on the day given."""
+    named = sorted(set(enterprises))
+    dated: dict[str, list[tuple[str, date, int]]] = {}
+    for enterprise, region, month, day in await connection.fetch(CLOSING, named):
+        dated.setdefault(enterprise, []).append((region, month, day))
+    return {one: ClosingDays(otherwise, tuple(dated.get(one, ()))) for one in named}
+
+
+async def closings_of(connection: AsyncConnection, region: str) -> list[Fields]:
+    """The closing days set for a region itself, newest first."""
+    found = select(region_closing).where(region_closing.c.region == region)
+    rows = await connection.execute(found.order_by(region_closing.c.from_month.desc()))
+    return [dict(row._mapping) for row in rows]
+
+
+async def set_closing(
+    connection: AsyncConnection, region: str, *, month: date, day: int, reason: str, actor: str, running: date
+) -> None:
+    """Months of the region from this one on are closed on that day. Raises WrongField for a month that may be closed.
+
+    `running` is the running month. What was set for a month that has not begun may be set again.
+    """
+    if month < running:
+        raise WrongField("from_month", f"months before {running:%Y-%m} may be closed already; give it or a later one")
+    values = {"day": day, "reason": reason, "made_by": actor, "made_at": func.now()}
+    made = upsert(region_closing).values(region=region, from_month=month, **values)
+    await connection.execute(made.on_conflict_do_update(index_elements=["region", "from_month"], set_=values))
+    after = {"from_month": month.isoformat(), "day": day, "reason": reason}
+    await write_audit(connection, actor, "region.closing-day", "region", region, after=after)
+
+
 async def restate(
     connection: Connection,
     before: Months,
     after: Months,
     changes: Sequence[Change],
     marks: Sequence[Mark],
-    closes_us: Mapping[int, int],
+    closes_us: Mapping[tuple[str, int], int],
 ) -> int:
-    """Record what differs, with the reasons the marks give. Answers how many rows. `closes_us`: of each month."""
+    """Record what differs, with the reasons the marks give. Answers how many rows.
+
+    `closes_us`: when each enterprise's month is closed.
+    """
     different = [key for key in {**before, **after} if before.get(key) != after.get(key)]
     if not different:
         return 0
@@ -99,7 +143,9 @@ async def restate(
     for enterprise, month_us, carrier in sorted(different):
         key = enterprise, month_us, carrier
         mine = causes.get(enterprise, [])
-        loading = registered[enterprise] > closes_us[month_us] and all(one["why"] == READINGS for one in mine)
+        loading = registered[enterprise] > closes_us[enterprise, month_us] and all(
+            one["why"] == READINGS for one in mine
+        )
         if loading and key not in before:
             continue  # nobody could have known a figure of that month: the enterprise was registered after it closed
         said = json.dumps(mine, ensure_ascii=False)
@@ -234,14 +280,14 @@ def _shown(kept: Mapping[str, Any] | None) -> Fields | None:
     return None if kept is None else figures_of(kept)
 
 
-def spans_of(changes: Iterable[Change], last_closed_us: int) -> list[tuple[str, int, int]]:
-    """For each enterprise the time its changes span, up to and with the youngest closed month's start."""
+def spans_of(changes: Iterable[Change], open_from_us: Mapping[str, int]) -> list[tuple[str, int, int]]:
+    """For each enterprise the time its changes span in closed months: before the start of its first open one."""
     spans: dict[str, tuple[int, int]] = {}
     for change in changes:
         begin, end = spans.get(change.enterprise, (change.from_us, change.to_us))
         spans[change.enterprise] = min(begin, change.from_us), max(end, change.to_us)
     return [
-        (enterprise, begin, min(end, last_closed_us + 1))
+        (enterprise, begin, min(end, open_from_us[enterprise]))
         for enterprise, (begin, end) in sorted(spans.items())
-        if begin <= last_closed_us
+        if begin < open_from_us[enterprise]
     ]

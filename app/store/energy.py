@@ -22,7 +22,7 @@ from app.store.co2_sets import Rows, co2_of_set, with_co2_of_carriers, with_co2_
 from app.store.numeric_wire import exact_sum
 from app.store.readings import MOMENT
 from app.store.rollups import WORD, Connection
-from energy.closing import closes_us
+from energy.closing import ClosingDays
 from energy.explanation import MeterTree
 from energy.interval import Level, SiteCalendar
 from energy.reading import Role
@@ -594,6 +594,7 @@ async def known_series(
     calendar: SiteCalendar,
     known_us: int,
     closing_day: int,
+    co2_dataset: str = DEFAULT_CO2_DATASET,
 ) -> EnergySeries:
     """Months or years as they were known at an instant, from the months that were closed by then.
 
@@ -603,15 +604,18 @@ async def known_series(
         raise NotKnownThen(
             "what was known on a day is kept by month and carrier: ask for P1M or P1Y, by total or carrier"
         )
+    if co2_dataset != DEFAULT_CO2_DATASET:
+        raise NotKnownThen(f"what was known of CO2 on a day is kept by the data set {DEFAULT_CO2_DATASET} alone")
     edges = _edges(calendar, level, start_us, end_us)
     async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
         if not await connection.fetchval(KNOWN, enterprise):
             raise EnterpriseUnknown(enterprise)
         meters = await connection.fetch(METERS, enterprise)
         known = await closings.known_on(connection, enterprise, int(edges[0]), int(edges[-1]), known_us)
+        days = (await closings.closing_days(connection, [enterprise], closing_day))[enterprise]
         factor_set = await connection.fetchval(FACTOR_SET)
     due = _Due.of(meters, edges, known_us)
-    rows, open_months = _known_rows(known, edges, basis), _open_months(calendar, edges, known_us, closing_day)
+    rows, open_months = _known_rows(known, edges, basis), _open_months(calendar, edges, known_us, days)
     buckets = tuple(
         _not_known(edges, at, open_months[at]) if at in open_months else bucket
         for at, bucket in enumerate(_buckets(rows, {}, due, edges, by))
@@ -647,12 +651,12 @@ def _both(one: Any, other: Any) -> Any:
     return exact_sum([one, other]) if isinstance(one, Decimal) else one + other
 
 
-def _open_months(calendar: SiteCalendar, edges: Int64s, known_us: int, closing_day: int) -> dict[int, str]:
+def _open_months(calendar: SiteCalendar, edges: Int64s, known_us: int, days: ClosingDays) -> dict[int, str]:
     """Buckets with a month that was not closed at the instant, and the first such month."""
     found: dict[int, str] = {}
     for month_us in calendar.edges_us(Level.MONTH, int(edges[0]), int(edges[-1]) - 1)[:-1].tolist():
         at = int(np.searchsorted(edges, month_us, side="right")) - 1
-        if closes_us(calendar, month_us, closing_day) > known_us:
+        if days.closes_us(calendar, month_us) > known_us:
             found.setdefault(at, f"{calendar.local_date(month_us):%Y-%m}")
     return found
 

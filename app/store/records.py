@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.store.access import write_audit
 from app.store.database import Database
-from app.store.registry import AlreadyThere, Fields, NotThere, Page, mark, mark_hours, plain
+from app.store.registry import AlreadyThere, Fields, NotThere, Page, WrongField, mark, mark_hours, plain
 from app.store.tables.readings import held_reading, reading
 from app.store.tables.records import (
     deleted_reading,
@@ -385,8 +385,12 @@ async def revoke_multiplier(
 
 
 async def delete_readings(database: Database, meter: Fields, body: Fields, actor: str) -> Fields:
-    """Take the readings of [from, to) out of the ledger, and keep them beside it. Raises NotThere when none are."""
+    """Take the readings of [from, to) out of the ledger, and keep them beside it. Raises NotThere when none are, and
+    WrongField for a range that ends before it begins.
+    """
     number, start, end = meter["meter_id"], body["start"], body["end"]
+    if end <= start:
+        raise WrongField("to", "it should be later than from; the range is [from, to)")
     here = (reading.c.meter_id == number) & (reading.c.ts >= start) & (reading.c.ts < end)
     async with database.engine.begin() as connection:
         await _lock(connection, meter)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from decimal import Decimal
 
 import asyncpg
 from sqlalchemy import func, select
@@ -28,6 +29,9 @@ UPDATE verification SET finished_at = now(), enterprises = $2, passed_over = $3,
 WHERE verification_id = $1
 """
 CANDIDATES = "SELECT DISTINCT enterprise FROM meter ORDER BY enterprise"
+RANKS = """
+SELECT (extract(epoch FROM start) * 1000000)::bigint, tce_equivalent FROM enterprise_rank WHERE enterprise = $1
+"""
 NO_MORE = """
 UPDATE verification_difference SET gone_at = now() WHERE enterprise = $1 AND gone_at IS NULL
 """
@@ -56,6 +60,11 @@ class OpenDifferences:
     enterprise: str
     differences: int
     since: datetime
+
+
+async def ranks(connection: Connection, enterprise: str) -> dict[int, tuple[Decimal | None]]:
+    """By which tce an enterprise is ranked in each year."""
+    return {row[0]: (row[1],) for row in await connection.fetch(RANKS, enterprise)}
 
 
 async def begin(pool: asyncpg.Pool, night: date, seed: int, asked: int) -> int | None:

@@ -159,6 +159,7 @@ PARTS: dict[str, dict[str, Any]] = {
     "/alerts/{alert}/acknowledge": {"comment": "x"},
     "/alerts/{alert}/comment": {"comment": "x"},
     "/regions/{code}/alert-settings": {"changes": {}, "reason": "x"},
+    "/regions/{code}/closing-days": {"from_month": "2026-12", "day": 5, "reason": "as agreed"},
     "/regions/{code}/contacts": {"contacts": []},
     "/regions/{code}/targets/{year}": {"base": 2, "incentive": 1, "reason": "x"},
 }

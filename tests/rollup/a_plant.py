@@ -27,7 +27,7 @@ ROLLUPS = tuple(f"{whose}_{level}" for whose in ("meter", "enterprise") for leve
 # Row by row where reference factors hang on: TRUNCATE … CASCADE would take those with it.
 EMPTY = f"""
 TRUNCATE reading, touched, held_reading, meter_exchange, meter_multiplier, reading_decision, reading_deletion,
-    deleted_reading, restatement, verification, verification_difference, {", ".join(ROLLUPS)};
+    deleted_reading, restatement, verification, verification_difference, region_closing, {", ".join(ROLLUPS)};
 DELETE FROM coal_factor WHERE enterprise IS NOT NULL;
 DELETE FROM co2_factor WHERE enterprise IS NOT NULL;
 DELETE FROM meter; DELETE FROM gateway; DELETE FROM enterprise

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 
 import pytest
 
+from alerts.evaluate import IntegrityPosition, integrity
+from alerts.rule import DEFAULTS
+from alerts.rule import Level as Severity
+from app.rollup.nightly import NightlyVerification
 from app.rollup.verify import verify
+from app.store.outlooks import StoredPositions
 from energy.interval import to_us
-from tests.rollup.a_plant import CALENDAR, HOUR_US, PLANT, Plant, at, hourly, set_factor
+from tests.rollup.a_plant import CALENDAR, HOUR_US, PLANT, ROLLUPS, Plant, at, hourly, set_factor
 
 
 async def test_a_day_of_a_current_transformer_meter_by_hand(plant: Plant) -> None:
@@ -202,6 +207,59 @@ async def test_verify_finds_a_single_changed_digit(plant: Plant) -> None:
     (difference,) = (await verify(plant.database, CALENDAR)).differences
     assert (difference.table, difference.column) == ("enterprise_month", "tco2_net")
     assert difference.start_us == at("2026-11-01T00:00")
+
+
+BROKEN = [
+    *(
+        (f"{whose}_{level}", column)
+        for whose, column in (("meter", "tce_equal"), ("enterprise", "tco2_net"))
+        for level in ("hour", "day", "month", "year")
+    ),
+    ("enterprise_hour", "measured_us"),
+    ("meter_month", "quantity"),
+    ("enterprise_rank", "tce_equivalent"),
+]
+
+
+@pytest.mark.parametrize(("table", "column"), BROKEN)
+async def test_a_stored_figure_broken_at_any_level_is_found_and_named_and_alerted(
+    plant: Plant, table: str, column: str
+) -> None:
+    """One row of one table is changed by one unit behind the service's back."""
+    meter = await plant.meter("E001")
+    await plant.send(meter, hourly("2026-10-31T22:00", [0.0, 10.0, 20.0, 30.0]))
+    await plant.worker().catch_up()
+    last = f"(SELECT max(start) FROM {table})"
+    await plant.sql.execute(f"UPDATE {table} SET {column} = {column} + 1 WHERE start = {last}")
+
+    (difference,) = (await verify(plant.database, CALENDAR)).differences
+    assert (difference.table, difference.column) == (table, column)
+    assert difference.key.startswith(PLANT)
+    assert difference.stored is not None
+    assert difference.expected is not None
+    assert Decimal(difference.stored) == Decimal(difference.expected) + 1
+
+    clock = datetime(2026, 11, 24, 2, tzinfo=UTC)
+    nightly = NightlyVerification(plant.database, CALENDAR, at=time(2, 30), sample=5, now=lambda: clock)
+    assert await nightly.verify_night(clock.date()) == 1
+    source = StoredPositions(plant.database.pool, CALENDAR)
+    positions = [one async for group in source.positions(clock.date(), clock) for one in group]
+    (alarming,) = [one for one in positions if isinstance(one, IntegrityPosition)]
+    assert (alarming.enterprise, integrity(DEFAULTS, alarming).on) == (PLANT, Severity.ORANGE)
+
+
+@pytest.mark.parametrize("table", [*ROLLUPS, "held_reading", "enterprise_rank"])
+async def test_a_stored_row_that_is_gone_is_found(plant: Plant, table: str) -> None:
+    meter = await plant.meter("E001")
+    await plant.send(meter, hourly("2026-10-31T22:00", [0.0, 10.0, 20.0, 5.0]))
+    await plant.worker().catch_up()
+    moment = "ts" if table == "held_reading" else "start"
+    gone = await plant.sql.execute(f"DELETE FROM {table} WHERE {moment} = (SELECT max({moment}) FROM {table})")
+    assert gone == "DELETE 1"
+    found = (await verify(plant.database, CALENDAR)).differences
+    # Ranks follow the years by themselves: without a year there is none, and that is another difference.
+    assert table in {one.table for one in found} <= {table, "enterprise_rank"}
+    assert all(one.stored is None for one in found)
 
 
 async def test_verify_tells_how_many_marks_still_wait(plant: Plant) -> None:

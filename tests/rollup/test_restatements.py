@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
 from app.rollup.worker import RollupWorker
 from app.store.closings import known_on
 from app.store.energy import By, known_series
-from energy.closing import closes_us, last_closed_us
+from energy.closing import ClosingDays, closes_us
 from energy.interval import DAY_US, Level
 from energy.rollup import Status
 from energy.tce import Basis
@@ -36,8 +37,40 @@ def quantities(row: dict[str, Any]) -> list[Decimal]:
 def test_a_month_is_closed_on_the_set_day_of_the_next_at_local_midnight() -> None:
     assert closes_us(CALENDAR, OCTOBER, 10) == at("2025-11-10T00:00")
     assert closes_us(CALENDAR, at("2025-12-01T00:00"), 5) == at("2026-01-05T00:00")
-    assert last_closed_us(CALENDAR, at("2025-11-10T00:00"), 10) == OCTOBER
-    assert last_closed_us(CALENDAR, at("2025-11-10T00:00") - 1, 10) == at("2025-09-01T00:00")
+    assert ClosingDays(10).last_closed_us(CALENDAR, at("2025-11-10T00:00")) == OCTOBER
+    assert ClosingDays(10).last_closed_us(CALENDAR, at("2025-11-10T00:00") - 1) == at("2025-09-01T00:00")
+
+
+def test_the_innermost_region_with_a_day_of_its_own_closes_a_month() -> None:
+    """The city: 20 from October on, 8 from December. The county: 15 from November on."""
+    city, county = "4453", "445303"
+    dated = ((city, date(2025, 10, 1), 20), (city, date(2025, 12, 1), 8), (county, date(2025, 11, 1), 15))
+    days = ClosingDays(10, dated)
+    assert [days.day_of(date(2025, month, 1)) for month in (9, 10, 11, 12)] == [10, 20, 15, 15]
+    assert ClosingDays(10, dated[:2]).day_of(date(2026, 1, 1)) == 8
+    assert days.closes_us(CALENDAR, NOVEMBER) == at("2025-12-15T00:00")
+    assert days.last_closed_us(CALENDAR, at("2025-11-19T23:59")) == at("2025-09-01T00:00")
+    assert days.last_closed_us(CALENDAR, at("2025-11-20T00:00")) == OCTOBER
+
+
+async def test_a_region_with_a_later_closing_day_has_no_restatement_before_it(plant: Plant) -> None:
+    """October, closed on the 10th of November by the setting, on the 20th where the county says so."""
+    await registered_long_ago(plant)
+    meter = await plant.meter("E001")
+    await plant.send(meter, hourly("2025-10-05T00:00", [0.0, 90.0]))
+    worker = RollupWorker(plant.database, CALENDAR, now_us=lambda: at("2025-11-05T09:00"))
+    await worker.catch_up()
+    for region, day, changed, rows in (("445303", 20, 95.0, 0), ("445303", 12, 100.0, 1)):
+        await plant.sql.execute("TRUNCATE region_closing")
+        await plant.sql.execute(
+            """INSERT INTO region_closing (region, from_month, day, reason, made_by)
+               VALUES ($1, '2025-10-01', $2, 'x', 'x')""",
+            region,
+            day,
+        )
+        await plant.send(meter, [(at("2025-10-05T02:00"), changed)])
+        await RollupWorker(plant.database, CALENDAR, now_us=lambda: at("2025-11-15T09:00")).catch_up()
+        assert len(await restatements(plant)) == rows
 
 
 async def test_a_late_reading_in_a_closed_month_leaves_before_and_after_and_who_sent_it(plant: Plant) -> None:

@@ -3,9 +3,27 @@
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
+
+from app.api.schemas.shared import Reason
+from app.store.entries import Body, Month
+from energy.closing import FIRST_DAY, LAST_DAY
+
+
+class ClosingDayIn(Body):
+    from_month: Month = Field(description="The first month that is closed so: the running one or a later one.")
+    day: Annotated[int, Field(ge=FIRST_DAY, le=LAST_DAY)] = Field(description="Of the month after.")
+    reason: Reason
+
+
+class ClosingDayOut(BaseModel):
+    from_month: str
+    day: int
+    reason: str
+    made_by: str
+    made_at: datetime
 
 
 class Cause(BaseModel):

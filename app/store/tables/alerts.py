@@ -44,6 +44,17 @@ region_contact = Table(
     required("language", Text),
 )
 
+region_closing = Table(
+    "region_closing",
+    metadata,
+    Column("region", Text, ForeignKey(region.c.code), primary_key=True),
+    Column("from_month", Date, primary_key=True),
+    required("day", SmallInteger),
+    required("reason", Text),
+    required("made_by", Text),
+    moment("made_at", now=True),
+)
+
 region_target = Table(
     "region_target",
     metadata,
