@@ -52,11 +52,6 @@ def local_time(slot: Ints) -> LocalTime:
     return LocalTime(slot, day, hour, (day + 3) % 7, (day - year_start).astype(np.float64))
 
 
-def slots_between(start_us: int, end_us: int) -> Ints:
-    """Slots that begin in [start_us, end_us)."""
-    return np.arange(-(-start_us // SLOT_US), -(-end_us // SLOT_US), dtype=np.int64)
-
-
 @lru_cache(maxsize=64)
 def festival_day(year: int) -> int:
     """Local day number (since 1970) of the first day of the lunar year; outside 2020-2030 the mean date, 5 February."""
@@ -66,11 +61,6 @@ def festival_day(year: int) -> int:
 def year_of(day: int) -> int:
     """Calendar year of a local day number."""
     return date.fromordinal(day + EPOCH_ORDINAL).year
-
-
-def first_day(year: int) -> int:
-    """Local day number of 1 January."""
-    return date(year, 1, 1).toordinal() - EPOCH_ORDINAL
 
 
 def season(time: LocalTime, peak_day: float) -> Floats:

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from alerts.rule import AlertSettings, meanings
 from app.api.access import Reader, Reporting, Supervising, Writer, hidden, sight, visible_enterprise, visible_region
-from app.api.answers import AskedFormat, Cursor, Limit, json_answer, listed, number, number_key
+from app.api.answers import AskedFormat, Asking, json_answer, listed, number, number_key
 from app.api.deps import ApiDeps, Deps
 from app.api.parameters import known_parameters
 from app.api.problems import BadQuery
@@ -50,16 +50,13 @@ YEAR = re.compile(r"20[0-9]{2}|2100")
 async def list_alerts(
     deps: Deps,
     caller: Reader,
-    request: Request,
+    asking: Asking,
     enterprise: Text = None,
     region: Text = None,
     kind: KindName | None = None,
     level: LevelName | None = None,
     phase: Annotated[PhaseName | None, Query(description="Without it: what stands.")] = None,
     closed: Annotated[bool, Query(description="Also what has ended.")] = False,
-    limit: Limit = 100,
-    cursor: Cursor = None,
-    asked: AskedFormat = None,
 ) -> Response:
     """Alerts of the caller's scope, newest first."""
     seen = sight(caller)
@@ -68,10 +65,10 @@ async def list_alerts(
         Asked(enterprise, region, kind, level, phase, closed),
         scope=seen.scope,
         only=seen.only,
-        limit=limit,
-        after=number_key(cursor),
+        limit=asking.limit,
+        after=number_key(asking.cursor),
     )
-    return listed(request, page.items, page.next, asked, "alerts", AlertListed)
+    return asking.answer(page.items, page.next, "alerts", AlertListed)
 
 
 @router.get("/alerts/{alert}", operation_id="getAlert", response_model=AlertOut)
@@ -105,18 +102,15 @@ async def comment(alert: str, body: CommentIn, deps: Deps, caller: Reporting) ->
 async def list_silences(
     deps: Deps,
     caller: Reader,
-    request: Request,
-    limit: Limit = 100,
-    cursor: Cursor = None,
-    asked: AskedFormat = None,
+    asking: Asking,
 ) -> Response:
     """Alerts whose mails are silenced. Evaluation and history go on."""
     seen = sight(caller)
     wanted = Asked(silenced=True)
     page = await alert_listings.list_alerts(
-        deps.database, wanted, scope=seen.scope, only=seen.only, limit=limit, after=number_key(cursor)
+        deps.database, wanted, scope=seen.scope, only=seen.only, limit=asking.limit, after=number_key(asking.cursor)
     )
-    return listed(request, page.items, page.next, asked, "silences", AlertListed)
+    return asking.answer(page.items, page.next, "silences", AlertListed)
 
 
 @router.post("/silences", operation_id="createSilence", status_code=201, response_model=AlertOut)
@@ -246,7 +240,7 @@ async def put_target(code: str, year: str, body: RegionTargetIn, deps: Deps, cal
 async def list_outbox(
     deps: Deps,
     caller: Writer,
-    request: Request,
+    asking: Asking,
     state: Annotated[
         str | None,
         Query(
@@ -254,30 +248,26 @@ async def list_outbox(
             description="failed: nobody got it.",
         ),
     ] = None,
-    limit: Limit = 100,
-    cursor: Cursor = None,
-    asked: AskedFormat = None,
 ) -> Response:
     """Every mail and what became of it, newest first."""
     page = await alert_listings.outbox_rows(
-        deps.owner.pool, scope=caller.scope, state=state, limit=limit, after=number_key(cursor)
+        deps.owner.pool, scope=caller.scope, state=state, limit=asking.limit, after=number_key(asking.cursor)
     )
-    return listed(request, page.items, page.next, asked, "outbox", OutboxOut)
+    return asking.answer(page.items, page.next, "outbox", OutboxOut)
 
 
 @router.get("/platform-alarms", operation_id="listPlatformAlarms", response_model=Listed[PlatformAlarmOut])
 async def list_alarms(
     deps: Deps,
     caller: Writer,
-    request: Request,
+    asking: Asking,
     cleared: Annotated[bool, Query(description="Also those that are over.")] = False,
-    limit: Limit = 100,
-    cursor: Cursor = None,
-    asked: AskedFormat = None,
 ) -> Response:
     """What is wrong with the platform itself: a mail server that bars us, an address nobody has, a broken template."""
-    page = await alert_listings.alarms(deps.owner.pool, cleared=cleared, limit=limit, after=number_key(cursor))
-    return listed(request, page.items, page.next, asked, "platform-alarms", PlatformAlarmOut)
+    page = await alert_listings.alarms(
+        deps.owner.pool, cleared=cleared, limit=asking.limit, after=number_key(asking.cursor)
+    )
+    return asking.answer(page.items, page.next, "platform-alarms", PlatformAlarmOut)
 
 
 async def _visible(deps: ApiDeps, caller: Caller, key: str) -> Fields:

@@ -17,7 +17,7 @@ from typing import Annotated, Any, get_args
 from zoneinfo import ZoneInfo
 
 import msgspec
-from fastapi import Query, Request
+from fastapi import Depends, Query, Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
@@ -231,6 +231,38 @@ def listed(
     if cursor is not None:
         headers["Link"] = f'<{following_page(request, cursor)}>; rel="next"'
     return json_answer({"items": items, "next": cursor}, headers=headers)
+
+
+@dataclass(frozen=True, slots=True)
+class ListQuery:
+    """What every list is asked: how much of it, from where on, and in which form."""
+
+    request: Request
+    limit: int
+    cursor: str | None
+    form: Format | None
+
+    def answer(
+        self, items: Sequence[Mapping[str, Any]], following: str | None, name: str, model: type[BaseModel]
+    ) -> Response:
+        return listed(self.request, items, following, self.form, name, model)
+
+
+async def list_query(
+    request: Request, limit: Limit = 100, cursor: Cursor = None, asked: AskedFormat = None
+) -> ListQuery:
+    return ListQuery(request, limit, cursor, asked)
+
+
+async def long_list_query(
+    request: Request, limit: Limit = 1000, cursor: Cursor = None, asked: AskedFormat = None
+) -> ListQuery:
+    return ListQuery(request, limit, cursor, asked)
+
+
+Asking = Annotated[ListQuery, Depends(list_query)]
+AskingMany = Annotated[ListQuery, Depends(long_list_query)]
+"""The same with a page of 1,000 by default: for rows as short as a reading."""
 
 
 def cell(value: Any) -> Any:

@@ -41,6 +41,7 @@ from app.api.answers import (
     json_answer,
     xlsx_cell,
 )
+from app.api.parameters import query_names
 from app.api.problems import BadQuery, ParquetMissing
 
 PREFIX = "/api/v1"
@@ -94,7 +95,7 @@ def asked_table(app: Any, scope: Scope) -> Asked | None:
     path = scope["path"].removeprefix(PREFIX)
     for route in app.state.api_routes:
         if isinstance(route, APIRoute) and route.matches({**scope, "path": path})[0] is Match.FULL:
-            known = frozenset(field.alias for field in route.dependant.query_params)
+            known = query_names(route.dependant)
             return Asked(scope, known) if "format" in known else None
     return None
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Query
 from starlette.responses import Response
 
 from app.api.access import Reader, Supervising, hidden, require_enterprise, sight
-from app.api.answers import AskedFormat, Cursor, Limit, json_answer, key_of, listed, number
+from app.api.answers import AskingMany, json_answer, key_of, number
 from app.api.deps import ApiDeps, Deps
 from app.api.parameters import known_parameters
 from app.api.problems import BadCursor
@@ -30,7 +30,7 @@ Text = Annotated[str | None, Query(max_length=100, pattern=r"^[^\x00]*$")]
 async def list_factors(
     deps: Deps,
     caller: Reader,
-    request: Request,
+    asking: AskingMany,
     carrier: Text = None,
     kind: Annotated[str | None, Query(pattern="^(coal_equivalent|co2)$")] = None,
     basis: Basis | None = None,
@@ -38,9 +38,6 @@ async def list_factors(
     region: Text = None,
     enterprise: Text = None,
     on: Annotated[Day | None, Query(description="Only factors that hold on this day.")] = None,
-    limit: Limit = 1000,
-    cursor: Cursor = None,
-    asked: AskedFormat = None,
 ) -> Response:
     """Dated coefficients with their source: coal equivalent on both bases, and CO2 by data set.
 
@@ -49,9 +46,9 @@ async def list_factors(
     seen = sight(caller)
     wanted = Wanted(carrier.lower() if carrier else None, kind, basis, dataset, region, enterprise, on)
     page = await coefficients.list_factors(
-        deps.database, wanted, scope=seen.scope, only=seen.only, limit=limit, after=_after(cursor)
+        deps.database, wanted, scope=seen.scope, only=seen.only, limit=asking.limit, after=_after(asking.cursor)
     )
-    return listed(request, [factor_out(row) for row in page.items], page.next, asked, "factors", FactorOut)
+    return asking.answer([factor_out(row) for row in page.items], page.next, "factors", FactorOut)
 
 
 def _after(cursor: str | None) -> tuple[str, int] | None:

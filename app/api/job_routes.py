@@ -14,7 +14,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Scope
 
 from app.api.access import Reader, hidden
-from app.api.answers import AskedFormat, Cursor, Format, Limit, json_answer, key_of, listed
+from app.api.answers import Asking, Format, json_answer, key_of
 from app.api.deps import ApiDeps, Deps
 from app.api.parameters import known_parameters
 from app.api.problems import BadCursor
@@ -31,14 +31,11 @@ FILES = {"application/octet-stream": {"schema": {"type": "string", "contentMedia
 async def list_jobs(
     deps: Deps,
     caller: Reader,
-    request: Request,
-    limit: Limit = 100,
-    cursor: Cursor = None,
-    asked: AskedFormat = None,
+    asking: Asking,
 ) -> Response:
     """The jobs of this token, newest first, until they expire a day after they were asked for."""
-    page = await jobs.listed(deps.owner, caller.number, limit=limit, after=_place(cursor))
-    return listed(request, [job_out(item) for item in page.items], page.next, asked, "jobs", JobOut)
+    page = await jobs.listed(deps.owner, caller.number, limit=asking.limit, after=_place(asking.cursor))
+    return asking.answer([job_out(item) for item in page.items], page.next, "jobs", JobOut)
 
 
 @router.get("/jobs/{job}", operation_id="getJob", response_model=JobOut)

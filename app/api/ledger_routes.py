@@ -9,7 +9,18 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from app.api.access import Reader, Supervising, Writer, sight, visible_meter, visible_region
-from app.api.answers import AskedFormat, Cursor, Limit, integer_key, json_answer, listed, number_key, time_key
+from app.api.answers import (
+    AskedFormat,
+    Asking,
+    AskingMany,
+    Cursor,
+    Limit,
+    integer_key,
+    json_answer,
+    listed,
+    number_key,
+    time_key,
+)
 from app.api.deps import Deps
 from app.api.parameters import bound_us, known_parameters
 from app.api.problems import BadQuery
@@ -40,12 +51,9 @@ async def list_readings(
     code: str,
     deps: Deps,
     caller: Reader,
-    request: Request,
+    asking: AskingMany,
     start: Annotated[Bound, Query(alias="from")],
     end: Annotated[Bound, Query(alias="to")],
-    limit: Limit = 1000,
-    cursor: Cursor = None,
-    asked: AskedFormat = None,
 ) -> Response:
     """Raw readings of [from, to) as the meter showed them, with why one is held out of the figures."""
     meter = await visible_meter(deps, caller, enterprise, code)
@@ -54,9 +62,9 @@ async def list_readings(
     if bounds[0] >= bounds[1]:
         raise BadQuery("to", "it should be later than from; the range is [from, to)")
     page = await listings.readings(
-        deps.database, meter["meter_id"], bounds[0], bounds[1], limit=limit, after=time_key(cursor)
+        deps.database, meter["meter_id"], bounds[0], bounds[1], limit=asking.limit, after=time_key(asking.cursor)
     )
-    return listed(request, page.items, page.next, asked, f"readings-{code}", ReadingOut)
+    return asking.answer(page.items, page.next, f"readings-{code}", ReadingOut)
 
 
 @router.get(
@@ -67,15 +75,14 @@ async def list_revisions(
     code: str,
     deps: Deps,
     caller: Reader,
-    request: Request,
-    limit: Limit = 100,
-    cursor: Cursor = None,
-    asked: AskedFormat = None,
+    asking: Asking,
 ) -> Response:
     """Values that were replaced, by whom and when."""
     meter = await visible_meter(deps, caller, enterprise, code)
-    page = await listings.revisions(deps.database, meter["meter_id"], limit=limit, after=number_key(cursor))
-    return listed(request, page.items, page.next, asked, f"revisions-{code}", RevisionOut)
+    page = await listings.revisions(
+        deps.database, meter["meter_id"], limit=asking.limit, after=number_key(asking.cursor)
+    )
+    return asking.answer(page.items, page.next, f"revisions-{code}", RevisionOut)
 
 
 @router.get("/carriers", operation_id="listCarriers", response_model=Listed[CarrierInfoOut])
@@ -88,23 +95,22 @@ async def list_carriers(deps: Deps, caller: Reader, request: Request, asked: Ask
 async def list_audit(
     deps: Deps,
     caller: Writer,
-    request: Request,
+    asking: Asking,
     object_kind: Text = None,
     object_id: Text = None,
-    limit: Limit = 100,
-    cursor: Cursor = None,
-    asked: AskedFormat = None,
 ) -> Response:
     """Who did what, newest first; also who asked for what was not theirs to see."""
-    page = await listings.trail(deps.database, kind=object_kind, key=object_id, limit=limit, after=number_key(cursor))
-    return listed(request, page.items, page.next, asked, "audit", AuditOut)
+    page = await listings.trail(
+        deps.database, kind=object_kind, key=object_id, limit=asking.limit, after=number_key(asking.cursor)
+    )
+    return asking.answer(page.items, page.next, "audit", AuditOut)
 
 
 @router.get("/restatements", operation_id="listRestatements", response_model=Listed[RestatementOut])
 async def list_restatements(
     deps: Deps,
     caller: Reader,
-    request: Request,
+    asking: Asking,
     region: Text = None,
     enterprise: Text = None,
     carrier: Text = None,
@@ -113,9 +119,6 @@ async def list_restatements(
     ] = None,
     start: Annotated[str | None, Query(alias="from", max_length=64, description="Changes at or after it.")] = None,
     end: Annotated[str | None, Query(alias="to", max_length=64, description="Changes before it.")] = None,
-    limit: Limit = 100,
-    cursor: Cursor = None,
-    asked: AskedFormat = None,
 ) -> Response:
     """What changed a month after it was closed, newest first: by whom, why, and the figures before and after."""
     seen, zone = sight(caller), deps.calendar.zone
@@ -132,11 +135,11 @@ async def list_restatements(
         month=None if month_us is None else from_us(month_us),
         since=None if since_us is None else from_us(since_us),
         until=None if until_us is None else from_us(until_us),
-        limit=limit,
-        after=number_key(cursor),
+        limit=asking.limit,
+        after=number_key(asking.cursor),
     )
     shown = [row | {"month": row["month"].astimezone(zone)} for row in page.items]
-    return listed(request, shown, page.next, asked, "restatements", RestatementOut)
+    return asking.answer(shown, page.next, "restatements", RestatementOut)
 
 
 @router.get("/verifications", operation_id="listVerifications", response_model=Listed[VerificationOut])
@@ -152,11 +155,8 @@ async def list_verifications(
 async def list_differences(
     deps: Deps,
     caller: Reader,
-    request: Request,
+    asking: Asking,
     everything: Annotated[bool, Query(alias="all", description="Also those that have gone.")] = False,
-    limit: Limit = 100,
-    cursor: Cursor = None,
-    asked: AskedFormat = None,
 ) -> Response:
     """Stored figures that are not what the readings say, newest first. There should be none."""
     seen = sight(caller)
@@ -165,10 +165,10 @@ async def list_differences(
         scope=seen.scope,
         only=seen.only,
         everything=everything,
-        limit=limit,
-        after=number_key(cursor),
+        limit=asking.limit,
+        after=number_key(asking.cursor),
     )
-    return listed(request, page.items, page.next, asked, "differences", DifferenceOut)
+    return asking.answer(page.items, page.next, "differences", DifferenceOut)
 
 
 @router.get("/regions/{code}/closing-days", operation_id="listClosingDays", response_model=Listed[ClosingDayOut])

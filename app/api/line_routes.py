@@ -24,8 +24,8 @@ from app.api.access import (
 )
 from app.api.answers import (
     AskedFormat,
-    Cursor,
-    Limit,
+    Asking,
+    AskingMany,
     columns_found,
     json_answer,
     key_of,
@@ -74,14 +74,11 @@ LEVEL_NUMBERS = ("benchmark", "baseline", "level1", "level2", "level3")
 async def list_lines(
     deps: Deps,
     caller: Reader,
-    request: Request,
+    asking: Asking,
     enterprise: Text = None,
     region: Text = None,
     product: Text = None,
     industry: Text = None,
-    limit: Limit = 100,
-    cursor: Cursor = None,
-    asked: AskedFormat = None,
 ) -> Response:
     """Production lines with product, capacity, and the shares of meters that supply them."""
     page = await lines.list_lines(
@@ -90,10 +87,10 @@ async def list_lines(
         region=region,
         product_name=product,
         industry=industry,
-        limit=limit,
-        after=number_key(cursor),
+        limit=asking.limit,
+        after=number_key(asking.cursor),
     )
-    return listed(request, [line_out(row) for row in page.items], page.next, asked, "lines", LineOut)
+    return asking.answer([line_out(row) for row in page.items], page.next, "lines", LineOut)
 
 
 @router.post("/lines", operation_id="createLine", status_code=201, response_model=LineOut)
@@ -130,18 +127,15 @@ async def list_outputs(
     line: str,
     deps: Deps,
     caller: Reader,
-    request: Request,
+    asking: Asking,
     revisions: Annotated[bool, Query(description="Every revision instead of each month's last.")] = False,
-    limit: Limit = 100,
-    cursor: Cursor = None,
-    asked: AskedFormat = None,
 ) -> Response:
     """A line's monthly output, oldest first."""
     found = await visible_line(deps, caller, line)
-    after = _after_output(cursor)
-    page = await lines.outputs(deps.database, found["line_id"], revisions=revisions, limit=limit, after=after)
+    after = _after_output(asking.cursor)
+    page = await lines.outputs(deps.database, found["line_id"], revisions=revisions, limit=asking.limit, after=after)
     items = [output_out(row, found["unit"]) for row in page.items]
-    return listed(request, items, page.next, asked, f"outputs-{found['code']}", OutputOut)
+    return asking.answer(items, page.next, f"outputs-{found['code']}", OutputOut)
 
 
 def _after_output(cursor: str | None) -> tuple[date, int] | None:
@@ -198,15 +192,12 @@ async def list_corrections(deps: Deps, caller: Reader, request: Request, asked: 
 async def list_levels(
     deps: Deps,
     caller: Reader,
-    request: Request,
+    asking: AskingMany,
     product: Text = None,
     kind: Annotated[str | None, Query(pattern="^(benchmark|limit)$")] = None,
     edition: Text = None,
     industry: Text = None,
     on: Annotated[Day | None, Query(description="Only levels that hold on this day.")] = None,
-    limit: Limit = 1000,
-    cursor: Cursor = None,
-    asked: AskedFormat = None,
 ) -> Response:
     """Benchmark levels (标杆, 基准) by edition, and legal limits (levels 1, 2, 3), each with source and sureness."""
     page = await levels.list_levels(
@@ -216,10 +207,10 @@ async def list_levels(
         edition=edition,
         industry=industry,
         on=on,
-        limit=limit,
-        after=number_key(cursor),
+        limit=asking.limit,
+        after=number_key(asking.cursor),
     )
-    return listed(request, [level_out(row) for row in page.items], page.next, asked, "levels", LevelOut)
+    return asking.answer([level_out(row) for row in page.items], page.next, "levels", LevelOut)
 
 
 @router.post("/levels", operation_id="createLevel", status_code=201, response_model=LevelOut)

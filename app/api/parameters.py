@@ -6,6 +6,7 @@ import re
 from zoneinfo import ZoneInfo
 
 from fastapi import Request
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
@@ -27,14 +28,20 @@ async def known_parameters(request: Request, deps: Deps) -> None:
     if not isinstance(route, APIRoute):
         return
     _body_is_json(request, route)
-    known = sorted(field.alias for field in route.dependant.query_params)
+    known = query_names(route.dependant)
     for name, value in request.query_params.items():
         if name == ZONE_PARAMETER and value == deps.calendar.zone.key:
             continue
         if name == ZONE_PARAMETER:
             raise BadQuery(name, f"local days and months are those of {deps.calendar.zone.key} here")
         if name not in known:
-            raise BadQuery(name[:100], f"is no parameter here; known are: {', '.join(known) or 'none'}")
+            raise BadQuery(name[:100], f"is no parameter here; known are: {', '.join(sorted(known)) or 'none'}")
+
+
+def query_names(dependant: Dependant) -> frozenset[str]:
+    """The query parameters of a route, with those its dependencies ask for."""
+    own = (field.alias for field in dependant.query_params)
+    return frozenset(own).union(*map(query_names, dependant.dependencies))
 
 
 def _body_is_json(request: Request, route: APIRoute) -> None:

@@ -9,7 +9,16 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from app.api.access import Reader, Supervising, Writer, sight, visible_meter
-from app.api.answers import AskedFormat, Cursor, Limit, integer_key, json_answer, key_of, listed, number
+from app.api.answers import (
+    AskedFormat,
+    Asking,
+    AskingMany,
+    integer_key,
+    json_answer,
+    key_of,
+    listed,
+    number,
+)
 from app.api.deps import Deps
 from app.api.parameters import bound_us, known_parameters
 from app.api.problems import BadCursor, BadQuery
@@ -49,15 +58,14 @@ async def list_exchanges(
     code: str,
     deps: Deps,
     caller: Reader,
-    request: Request,
-    limit: Limit = 100,
-    cursor: Cursor = None,
-    asked: AskedFormat = None,
+    asking: Asking,
 ) -> Response:
     """In the order they were recorded, the revoked ones too."""
     meter = await visible_meter(deps, caller, enterprise, code)
-    page = await records.list_exchanges(deps.database, meter["meter_id"], limit=limit, after=integer_key(cursor))
-    return listed(request, page.items, page.next, asked, f"exchanges-{code}", ExchangeOut)
+    page = await records.list_exchanges(
+        deps.database, meter["meter_id"], limit=asking.limit, after=integer_key(asking.cursor)
+    )
+    return asking.answer(page.items, page.next, f"exchanges-{code}", ExchangeOut)
 
 
 @router.post(f"{METER}/exchanges/{{exchange}}/revoke", operation_id="revokeExchange", response_model=ExchangeOut)
@@ -77,16 +85,15 @@ async def list_multipliers(
     code: str,
     deps: Deps,
     caller: Reader,
-    request: Request,
-    limit: Limit = 100,
-    cursor: Cursor = None,
-    asked: AskedFormat = None,
+    asking: Asking,
 ) -> Response:
     """Multipliers that hold from a date on; before the first of them the meter's own one holds."""
     meter = await visible_meter(deps, caller, enterprise, code)
-    page = await records.list_multipliers(deps.database, meter["meter_id"], limit=limit, after=integer_key(cursor))
+    page = await records.list_multipliers(
+        deps.database, meter["meter_id"], limit=asking.limit, after=integer_key(asking.cursor)
+    )
     shown = [row | {"multiplier": number(row["multiplier"])} for row in page.items]
-    return listed(request, shown, page.next, asked, f"multipliers-{code}", MultiplierOut)
+    return asking.answer(shown, page.next, f"multipliers-{code}", MultiplierOut)
 
 
 @router.post(
@@ -119,15 +126,14 @@ async def list_decisions(
     code: str,
     deps: Deps,
     caller: Reader,
-    request: Request,
-    limit: Limit = 100,
-    cursor: Cursor = None,
-    asked: AskedFormat = None,
+    asking: Asking,
 ) -> Response:
     """In the order they were taken, the revoked ones too."""
     meter = await visible_meter(deps, caller, enterprise, code)
-    page = await records.list_decisions(deps.database, meter["meter_id"], limit=limit, after=integer_key(cursor))
-    return listed(request, page.items, page.next, asked, f"decisions-{code}", DecisionOut)
+    page = await records.list_decisions(
+        deps.database, meter["meter_id"], limit=asking.limit, after=integer_key(asking.cursor)
+    )
+    return asking.answer(page.items, page.next, f"decisions-{code}", DecisionOut)
 
 
 @router.post(f"{METER}/decisions/{{decision}}/revoke", operation_id="revokeDecision", response_model=DecisionOut)
@@ -150,13 +156,10 @@ Waiting = Annotated[
 async def list_held(
     deps: Deps,
     caller: Reader,
-    request: Request,
+    asking: Asking,
     enterprise: Annotated[str | None, Query(max_length=64, pattern=r"^[^\x00]*$")] = None,
     reason: HoldReason | None = None,
     waiting: Waiting = False,
-    limit: Limit = 100,
-    cursor: Cursor = None,
-    asked: AskedFormat = None,
 ) -> Response:
     """Readings held out of the figures, newest first, each with the reason and the last reading that stands."""
     seen = sight(caller)
@@ -167,10 +170,10 @@ async def list_held(
         enterprise_id=enterprise,
         reason=None if reason is None else str(reason),
         waiting=waiting,
-        limit=limit,
-        after=_keyed_time(cursor),
+        limit=asking.limit,
+        after=_keyed_time(asking.cursor),
     )
-    return listed(request, page.items, page.next, asked, "held", HeldOut)
+    return asking.answer(page.items, page.next, "held", HeldOut)
 
 
 @router.get(f"{METER}/held", operation_id="listMeterHeld", response_model=Listed[HeldOut])
@@ -179,11 +182,8 @@ async def list_meter_held(
     code: str,
     deps: Deps,
     caller: Reader,
-    request: Request,
+    asking: Asking,
     waiting: Waiting = False,
-    limit: Limit = 100,
-    cursor: Cursor = None,
-    asked: AskedFormat = None,
 ) -> Response:
     """The same for one meter."""
     meter = await visible_meter(deps, caller, enterprise, code)
@@ -194,10 +194,10 @@ async def list_meter_held(
         only=seen.only,
         meter_id=meter["meter_id"],
         waiting=waiting,
-        limit=limit,
-        after=_keyed_time(cursor),
+        limit=asking.limit,
+        after=_keyed_time(asking.cursor),
     )
-    return listed(request, page.items, page.next, asked, f"held-{code}", HeldOut)
+    return asking.answer(page.items, page.next, f"held-{code}", HeldOut)
 
 
 def _keyed_time(cursor: str | None) -> tuple[datetime, int] | None:
@@ -227,14 +227,13 @@ async def list_deletions(
     code: str,
     deps: Deps,
     caller: Reader,
-    request: Request,
-    limit: Limit = 100,
-    cursor: Cursor = None,
-    asked: AskedFormat = None,
+    asking: Asking,
 ) -> Response:
     meter = await visible_meter(deps, caller, enterprise, code)
-    page = await records.list_deletions(deps.database, meter["meter_id"], limit=limit, after=integer_key(cursor))
-    return listed(request, page.items, page.next, asked, f"deletions-{code}", DeletionOut)
+    page = await records.list_deletions(
+        deps.database, meter["meter_id"], limit=asking.limit, after=integer_key(asking.cursor)
+    )
+    return asking.answer(page.items, page.next, f"deletions-{code}", DeletionOut)
 
 
 @router.get(f"{METER}/deleted-readings", operation_id="listDeletedReadings", response_model=Listed[DeletedReadingOut])
@@ -243,18 +242,15 @@ async def list_deleted_readings(
     code: str,
     deps: Deps,
     caller: Reader,
-    request: Request,
+    asking: AskingMany,
     deletion: Annotated[int | None, Query(ge=1, lt=1 << 31, description="Only those of this deletion.")] = None,
-    limit: Limit = 1000,
-    cursor: Cursor = None,
-    asked: AskedFormat = None,
 ) -> Response:
     """What was taken out, as the meter had shown it, by deletion and time."""
     meter = await visible_meter(deps, caller, enterprise, code)
     page = await records.deleted_readings(
-        deps.database, meter["meter_id"], deletion, limit=limit, after=_keyed_time(cursor)
+        deps.database, meter["meter_id"], deletion, limit=asking.limit, after=_keyed_time(asking.cursor)
     )
-    return listed(request, page.items, page.next, asked, f"deleted-{code}", DeletedReadingOut)
+    return asking.answer(page.items, page.next, f"deleted-{code}", DeletedReadingOut)
 
 
 STUCK_SPAN_US = 400 * DAY_US

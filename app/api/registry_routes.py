@@ -22,7 +22,7 @@ from app.api.access import (
     visible_meter,
     visible_region,
 )
-from app.api.answers import AskedFormat, Cursor, Limit, json_answer, key_of, listed, number, object_answer
+from app.api.answers import AskedFormat, Asking, Cursor, Limit, json_answer, key_of, listed, number, object_answer
 from app.api.deps import ApiDeps, Deps
 from app.api.parameters import known_parameters
 from app.api.problems import BadCursor
@@ -211,12 +211,9 @@ async def change_enterprise(enterprise: str, body: EnterpriseChange, deps: Deps,
 async def list_gateways(
     deps: Deps,
     caller: Reader,
-    request: Request,
+    asking: Asking,
     enterprise: Text = None,
     state: GatewayState | None = None,
-    limit: Limit = 100,
-    cursor: Cursor = None,
-    asked: AskedFormat = None,
 ) -> Response:
     """By id. `state` is worked out from the last data, the expected interval and the last will."""
     seen = sight(caller)
@@ -227,11 +224,11 @@ async def list_gateways(
         enterprise_id=enterprise,
         state=state,
         now=deps.clock(),
-        limit=limit,
-        after=key_of(cursor),
+        limit=asking.limit,
+        after=key_of(asking.cursor),
     )
     items = [_shown(deps, item) for item in page.items]
-    return listed(request, items, page.next, asked, "gateways", GatewayOut)
+    return asking.answer(items, page.next, "gateways", GatewayOut)
 
 
 OF_ITSELF = {
@@ -307,13 +304,10 @@ async def rotate_secret(gateway: str, deps: Deps, caller: Writer) -> Response:
 async def list_meters(
     deps: Deps,
     caller: Reader,
-    request: Request,
+    asking: Asking,
     enterprise: Text = None,
     gateway: Text = None,
     carrier: Text = None,
-    limit: Limit = 100,
-    cursor: Cursor = None,
-    asked: AskedFormat = None,
 ) -> Response:
     seen = sight(caller)
     page = await registry.list_meters(
@@ -323,10 +317,10 @@ async def list_meters(
         enterprise_id=enterprise,
         gateway_id=gateway,
         carrier_code=carrier.lower() if carrier else None,
-        limit=limit,
-        after=key_of(cursor, 2),
+        limit=asking.limit,
+        after=key_of(asking.cursor, 2),
     )
-    return listed(request, page.items, page.next, asked, "meters", MeterOut)
+    return asking.answer(page.items, page.next, "meters", MeterOut)
 
 
 @router.post("/meters", operation_id="createMeter", status_code=201, response_model=MeterWithRefusedOut)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Query
 from starlette.responses import Response
 
 from app.api.access import Reader, Supervising, sight
-from app.api.answers import AskedFormat, Cursor, Limit, cursor_of, json_answer, listed, number_key
+from app.api.answers import Asking, cursor_of, json_answer, number_key
 from app.api.deps import Deps
 from app.api.parameters import bound_us, known_parameters
 from app.api.problems import BadQuery
@@ -39,7 +39,7 @@ def bounds(deps: Deps, start: str | None, end: str | None) -> tuple[datetime | N
 async def list_rejections(
     deps: Deps,
     caller: Reader,
-    request: Request,
+    asking: Asking,
     gateway: Text = None,
     enterprise: Text = None,
     meter: Text = None,
@@ -50,9 +50,6 @@ async def list_rejections(
         bool | None, Query(alias="open", description="true: still refused; false: stored since.")
     ] = None,
     raw: bool = False,
-    limit: Limit = 100,
-    cursor: Cursor = None,
-    asked: AskedFormat = None,
 ) -> Response:
     """Readings that were refused, newest first, each with its reason; for an admin also those of unknown gateways."""
     seen = sight(caller)
@@ -64,10 +61,10 @@ async def list_rejections(
         only=seen.only,
         strangers=caller.may_write,
         raw=raw,
-        limit=limit,
-        after=number_key(cursor),
+        limit=asking.limit,
+        after=number_key(asking.cursor),
     )
-    return listed(request, page.items, page.next, asked, "rejections", RejectionOut)
+    return asking.answer(page.items, page.next, "rejections", RejectionOut)
 
 
 @router.post("/rejections/replay", operation_id="replayRejections", response_model=ReplayOut)

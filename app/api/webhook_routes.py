@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from starlette.responses import Response
 
 from app.api.access import Reader, hidden
-from app.api.answers import AskedFormat, Cursor, Limit, json_answer, listed, number_key, object_answer
+from app.api.answers import AskedFormat, Asking, json_answer, listed, number_key, object_answer
 from app.api.deps import Deps
 from app.api.parameters import known_parameters
 from app.api.schemas.shared import Listed
@@ -97,20 +97,17 @@ async def list_deliveries(
     webhook: str,
     deps: Deps,
     caller: Reader,
-    request: Request,
+    asking: Asking,
     state: AskedState = None,
-    limit: Limit = 100,
-    cursor: Cursor = None,
-    asked: AskedFormat = None,
 ) -> Response:
     """What was sent, waits, or was given up (`state=dead`), newest first; kept for a month."""
     try:
         page = await webhooks.deliveries(
-            deps.owner, caller.number, webhook, state=state, limit=limit, after=number_key(cursor)
+            deps.owner, caller.number, webhook, state=state, limit=asking.limit, after=number_key(asking.cursor)
         )
     except NotThere:
         raise await hidden(deps, caller, "webhook", webhook) from None
-    return listed(request, page.items, page.next, asked, "deliveries", DeliveryOut)
+    return asking.answer(page.items, page.next, "deliveries", DeliveryOut)
 
 
 @router.post(

@@ -15,7 +15,7 @@ from app.store.levels import product_named
 from app.store.registry import AlreadyThere, Fields, NotThere, Page, WrongField, plain
 from app.store.tables.lines import level, line, line_meter, line_output, product
 from app.store.tables.registry import enterprise, meter
-from energy.benchmark import OutputUnitMismatch, applies, output_scale, range_of
+from energy.benchmark import OutputUnitMismatch, applies, output_scale
 from energy.reading import Role
 
 
@@ -139,12 +139,6 @@ async def _check_shares(connection: AsyncConnection, meters: Sequence[int], of: 
     for code, mine in sorted(shares.items()):
         if sum(mine.values()) > 1:
             raise SharesExceedOne(code, mine)
-
-
-def too_coarse(condition: str, known: Iterable[str]) -> bool:
-    """Whether the condition lies across several of those known."""
-    part = range_of(condition)
-    return part is not None and any(whole is not None and part.covers(whole) for whole in map(range_of, known))
 
 
 LINE = (
