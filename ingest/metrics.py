@@ -81,9 +81,16 @@ class IngestMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
+        self._add_counters()
+        self._add_spreads()
+        self._add_gauges()
+        self._by_door = {
+            door: tuple(each.labels(door.value) for each in (self.messages, self.bytes, self.readings)) for door in Door
+        }
 
+    def _add_counters(self) -> None:
         def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(f"tcewatch_ingest_{name}", text, labels, registry=registry)
+            return Counter(f"tcewatch_ingest_{name}", text, labels, registry=self.registry)
 
         self.messages = counter("messages", "Messages taken in", "door")
         self.bytes = counter("bytes", "Bytes of messages taken in", "door")
@@ -105,46 +112,30 @@ class IngestMetrics:
         self.stale_acks = counter("stale_acks", "Acknowledgements dropped because their connection was gone")
         self.listener_connections = counter("listener_connections", "Connections made to the listener")
         self.listener_ended = counter("listener_ended", "Connections to the listener that ended, and why", "why")
-        self.group_rows = Spread("tcewatch_ingest_group_rows", "Readings in one commit", GROUP_ROWS, registry)
-        self.commit_s = Spread("tcewatch_ingest_commit_seconds", "Time of one commit", SECONDS, registry)
-        self.acknowledged_s = Spread(
-            "tcewatch_ingest_acknowledged_seconds",
-            "From a message's arrival to its acknowledgement",
-            SECONDS,
-            registry,
+
+    def _add_spreads(self) -> None:
+        def spread(name: str, text: str, bounds: Sequence[float]) -> Spread:
+            return Spread(f"tcewatch_ingest_{name}", text, bounds, self.registry)
+
+        self.group_rows = spread("group_rows", "Readings in one commit", GROUP_ROWS)
+        self.commit_s = spread("commit_seconds", "Time of one commit", SECONDS)
+        self.acknowledged_s = spread("acknowledged_seconds", "From a message's arrival to its acknowledgement", SECONDS)
+
+    def _add_gauges(self) -> None:
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(f"tcewatch_ingest_{name}", text, labels, registry=self.registry)
+
+        self.broker_connected = gauge("broker_connected", "1 while the broker answers")
+        self.broker_weaknesses = gauge(
+            "broker_weaknesses", "Settings of the broker that can lose acknowledged messages or mix up who sent them"
         )
-        self.broker_connected = Gauge(
-            "tcewatch_ingest_broker_connected", "1 while the broker answers", registry=registry
-        )
-        self.broker_weaknesses = Gauge(
-            "tcewatch_ingest_broker_weaknesses",
-            "Settings of the broker that can lose acknowledged messages or mix up who sent them",
-            registry=registry,
-        )
-        self.unacknowledged = Gauge(
-            "tcewatch_ingest_broker_unacknowledged", "Broker messages not yet acknowledged", registry=registry
-        )
-        self.sequence_gaps = Gauge(
-            "tcewatch_ingest_sequence_gaps", "Gaps in the gateways' counts of messages", registry=registry
-        )
-        self.gateways = Gauge(
-            "tcewatch_ingest_gateways", "Active gateways by their state", ["state"], registry=registry
-        )
-        self.clocks_off = Gauge(
-            "tcewatch_ingest_gateway_clocks_off",
-            "Gateways whose clock is off beyond the bound",
-            registry=registry,
-        )
-        self.clock_skew_worst = Gauge(
-            "tcewatch_ingest_gateway_clock_skew_worst_seconds", "Largest skew among those clocks", registry=registry
-        )
-        self._pending_rows = Gauge("tcewatch_ingest_pending_rows", "Readings that wait for a commit", registry=registry)
-        self._oldest_s = Gauge(
-            "tcewatch_ingest_oldest_pending_seconds", "Age of the oldest message that waits", registry=registry
-        )
-        self._by_door = {
-            door: tuple(each.labels(door.value) for each in (self.messages, self.bytes, self.readings)) for door in Door
-        }
+        self.unacknowledged = gauge("broker_unacknowledged", "Broker messages not yet acknowledged")
+        self.sequence_gaps = gauge("sequence_gaps", "Gaps in the gateways' counts of messages")
+        self.gateways = gauge("gateways", "Active gateways by their state", "state")
+        self.clocks_off = gauge("gateway_clocks_off", "Gateways whose clock is off beyond the bound")
+        self.clock_skew_worst = gauge("gateway_clock_skew_worst_seconds", "Largest skew among those clocks")
+        self._pending_rows = gauge("pending_rows", "Readings that wait for a commit")
+        self._oldest_s = gauge("oldest_pending_seconds", "Age of the oldest message that waits")
 
     def watch(self, pending_rows: Callable[[], float], oldest_pending_s: Callable[[], float]) -> None:
         """Let the gauges ask the pipeline when somebody looks."""

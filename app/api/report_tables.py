@@ -84,37 +84,52 @@ def monthly(
     in_year: Mapping[str, EnterpriseTotal],
 ) -> list[Table]:
     """The city's month: its regions, its enterprises by size, those over budget, and those without data."""
-    where = (("行政区划代码", "region"), ("名称", "name"), ("单位数", "enterprises"), ("有数据单位数", "with data"))
-    of_regions = [
-        [region["code"], t.name(region), total.enterprises, total.measured, *_figures(total)]
-        for region, total, _ in regions
+    return [*_of_regions(t, regions), *_of_units(t, units, in_month, in_year)]
+
+
+def _of_regions(t: Tongue, regions: Sequence[tuple[Fields, RegionTotal, RegionTotal]]) -> list[Table]:
+    """The month and the year so far, region by region."""
+    head = t.columns(
+        ("行政区划代码", "region"), ("名称", "name"), ("单位数", "enterprises"), ("有数据单位数", "with data"), *FIGURES
+    )
+
+    def row(region: Fields, total: RegionTotal) -> list[Any]:
+        return [region["code"], t.name(region), total.enterprises, total.measured, *_figures(total)]
+
+    of_month = [row(region, month) for region, month, _ in regions]
+    so_far = [row(region, year) for region, _, year in regions]
+    return [
+        Table("regions", t.say("分县当月", "Regions, the month"), head, of_month),
+        Table("regions-year", t.say("分县累计", "Regions, the year"), head, so_far),
     ]
-    so_far = [
-        [region["code"], t.name(region), total.enterprises, total.measured, *_figures(total)]
-        for region, _, total in regions
-    ]
+
+
+def _of_units(
+    t: Tongue,
+    units: Sequence[Fields],
+    in_month: Mapping[str, EnterpriseTotal],
+    in_year: Mapping[str, EnterpriseTotal],
+) -> list[Table]:
+    """The enterprises by size, those over budget by probability, and those without data."""
     who = (("统一社会信用代码", "id"), ("单位名称", "name"), ("行政区划代码", "region"), ("行业", "industry"))
     stands = (("预警等级", "colour"), ("超预算概率", "probability of overrun"))
+
+    def named(one: Fields) -> list[Any]:
+        return [one["id"], one["name"], one["region"], one["industry"]]
+
+    def standing(one: Fields) -> list[Any]:
+        return [t.tier(one["tier"]), one["overrun_probability"]]
+
     by_size = sorted(units, key=lambda one: (-(in_year[one["id"]].tce or Decimal(0)), one["id"]))
-    named = {one["id"]: [one["id"], one["name"], one["region"], one["industry"]] for one in units}
-    ranked = [
-        [
-            *named[one["id"]],
-            *_figures(in_month[one["id"]]),
-            number(in_year[one["id"]].tce),
-            t.tier(one["tier"]),
-            one["overrun_probability"],
-        ]
-        for one in by_size
-    ]
     over = sorted(
         (one for one in units if one["tier"] in ("red", "orange", "yellow")),
         key=lambda one: (-one["overrun_probability"], one["id"]),
     )
-    silent = [one["id"] for one in units if in_month[one["id"]].status.value == "missing"]
+    silent = [one for one in units if in_month[one["id"]].status.value == "missing"]
+    ranked = [
+        [*named(one), *_figures(in_month[one["id"]]), number(in_year[one["id"]].tce), *standing(one)] for one in by_size
+    ]
     return [
-        Table("regions", t.say("分县当月", "Regions, the month"), t.columns(*where, *FIGURES), of_regions),
-        Table("regions-year", t.say("分县累计", "Regions, the year"), t.columns(*where, *FIGURES), so_far),
         Table(
             "enterprises",
             t.say("重点用能单位", "Enterprises"),
@@ -125,9 +140,9 @@ def monthly(
             "over-budget",
             t.say("超预算预警", "Over budget"),
             t.columns(*who, *stands),
-            [[*named[one["id"]], t.tier(one["tier"]), one["overrun_probability"]] for one in over],
+            [[*named(one), *standing(one)] for one in over],
         ),
-        Table("no-data", t.say("无数据单位", "Without data"), t.columns(*who), [named[key] for key in silent]),
+        Table("no-data", t.say("无数据单位", "Without data"), t.columns(*who), [named(one) for one in silent]),
     ]
 
 
