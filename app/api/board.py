@@ -17,6 +17,8 @@ KEPT_MAX = 512
 OLDEST_S = 30.0
 """What is older is no longer shown while it is brought up to date."""
 Make = Callable[[], Awaitable[Any]]
+Kept = tuple[Any, float, Any]
+"""A mark, when the value was made, and the value."""
 
 
 class Board:
@@ -24,7 +26,7 @@ class Board:
 
     def __init__(self, fresh_s: float = 0.0, clock: Callable[[], float] = time.monotonic) -> None:
         self._fresh_s, self._clock = fresh_s, clock
-        self._kept: OrderedDict[Hashable, tuple[Any, float, Any]] = OrderedDict()
+        self._kept: OrderedDict[Hashable, Kept] = OrderedDict()
         self._making: dict[Hashable, asyncio.Lock] = {}
         self._behind: dict[Hashable, asyncio.Task[Any]] = {}
 
@@ -35,15 +37,7 @@ class Board:
 
     async def marked(self, key: Hashable, mark: Hashable, make: Make) -> Any:
         """The value that belongs to the mark; made once however many ask for it."""
-        kept = self._kept.get(key)
-        if kept is not None and kept[0] == mark:
-            self._kept.move_to_end(key)
-            return kept[2]
-        async with self._making.setdefault(key, asyncio.Lock()):
-            kept = self._kept.get(key)
-            if kept is None or kept[0] != mark:
-                self._keep(key, mark, await make())
-            return self._kept[key][2]
+        return await self._once(key, lambda kept: kept[0] == mark, mark, make)
 
     async def recent(self, key: Hashable, make: Make) -> Any:
         """A value at most `fresh_s` old, or a little older while it is made anew."""
@@ -52,12 +46,28 @@ class Board:
         if not self._fresh_s:
             return await make()
         if kept is None or age_s >= OLDEST_S:
-            return await self.marked(key, object(), make)
+            return await self._once(key, lambda kept: self._clock() - kept[1] < OLDEST_S, None, make)
         if age_s > self._fresh_s and key not in self._behind:
             task = asyncio.create_task(self._renew(key, make))
             self._behind[key] = task
             task.add_done_callback(lambda _: self._behind.pop(key, None))
         return kept[2]
+
+    async def _once(self, key: Hashable, good: Callable[[Kept], bool], mark: Hashable, make: Make) -> Any:
+        """The value kept if it is good, else a new one. A crowd waits for the first of it."""
+        kept = self._kept.get(key)
+        if kept is not None and good(kept):
+            self._kept.move_to_end(key)
+            return kept[2]
+        async with self._making.setdefault(key, asyncio.Lock()):
+            kept = self._kept.get(key)
+            if kept is None or not good(kept):
+                try:
+                    self._keep(key, mark, await make())
+                finally:
+                    if key not in self._kept:
+                        self._making.pop(key, None)
+            return self._kept[key][2]
 
     async def _renew(self, key: Hashable, make: Make) -> None:
         try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from app.api.board import KEPT_MAX, OLDEST_S, Board
 from tests.wait import soon
 
@@ -36,6 +38,26 @@ async def test_what_has_no_mark_is_renewed_behind_the_answer() -> None:
     assert await board.recent("a", make) == 2
     now_s = 3.0 + OLDEST_S
     assert await board.recent("a", make) == 3, "too old to be shown"
+
+
+async def test_a_crowd_that_finds_nothing_fresh_enough_has_it_made_once() -> None:
+    now_s = 0.0
+    board, make = Board(2.0, lambda: now_s), Maker()
+    assert await asyncio.gather(*(board.recent("a", make) for _ in range(5))) == [1] * 5
+    now_s = OLDEST_S
+    assert await asyncio.gather(*(board.recent("a", make) for _ in range(5))) == [2] * 5
+
+
+async def test_what_cannot_be_made_leaves_nothing_behind() -> None:
+    async def failing() -> int:
+        raise OSError("away")
+
+    board, make = Board(2.0), Maker()
+    for ask in (board.recent("a", failing), board.marked("a", 1, failing)):
+        with pytest.raises(OSError, match="away"):
+            await ask
+    assert await board.recent("a", make) == 1
+    assert await board.marked("b", 1, make) == 2
 
 
 async def test_without_leave_nothing_old_is_shown() -> None:
