@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ from ingest.batch import Group, Received, Refusal, Verdict
 from ingest.metrics import IngestMetrics
 from ingest.registry import GatewayEntry, MeterEntry, Registry
 from ingest.sequence import follow
+from ingest.status import Word
 
 NOW_US = 1_795_482_900_000_000
 """2026-11-24T09:15:00+08:00, a day after the first reading of the tests."""
@@ -152,3 +154,16 @@ def counted(measured: IngestMetrics, series: str, **labels: str) -> float:
 
 def codes_of(refusals: Sequence[Refusal]) -> list[tuple[int | None, str]]:
     return [(refusal.position, refusal.code.value) for refusal in refusals]
+
+
+@dataclass
+class Statuses:
+    """Keeps what gateways say of themselves, or has trouble."""
+
+    heard_of: list[tuple[str, str]] = field(default_factory=list)
+    trouble: bool = False
+
+    async def heard(self, words: Sequence[Word]) -> None:
+        if self.trouble:
+            raise OSError("no database")
+        self.heard_of += [(gateway, state) for gateway, state, _ in words]

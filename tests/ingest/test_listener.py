@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import ssl
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,9 +46,8 @@ from ingest.packet import (
 )
 from ingest.pipeline import LedgerUnavailable, Limits, Pipeline
 from ingest.resend import GatewayAway
-from ingest.status import Word
 from ingest.wire import resend
-from tests.ingest.fakes import FakeLedger, FakeRegistry, a_registry, counted, metrics
+from tests.ingest.fakes import FakeLedger, FakeRegistry, Statuses, a_registry, counted, metrics
 from tests.ingest.gateway import Gateway
 from tests.ingest.messages import minutes_after
 from tests.ingest.wire_client import WireClient
@@ -57,17 +56,6 @@ from tests.wait import eventually, soon
 SECRET = "secret of gw-1"
 DATA, STATUS, ACK, CMD = (f"energy/v1/gw-1/{leaf}" for leaf in ("data", "status", "ack", "cmd"))
 BOTH = pytest.mark.parametrize("version", [V311, V5])
-
-
-@dataclass
-class Statuses:
-    heard_of: list[tuple[str, str]] = field(default_factory=list)
-    trouble: bool = False
-
-    async def heard(self, words: Sequence[Word]) -> None:
-        if self.trouble:
-            raise OSError("no database")
-        self.heard_of += [(gateway, state) for gateway, state, _ in words]
 
 
 @dataclass

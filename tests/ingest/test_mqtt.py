@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
@@ -18,25 +18,13 @@ from ingest.batch import Group
 from ingest.metrics import IngestMetrics
 from ingest.mqtt import BrokerDoor, BrokerLink, BrokerUnavailable
 from ingest.pipeline import LedgerUnavailable, Limits, Pipeline
-from ingest.status import Word
 from ingest.wire import resend
-from tests.ingest.fakes import FakeLedger, FakeRegistry, a_registry, counted, metrics
+from tests.ingest.fakes import FakeLedger, FakeRegistry, Statuses, a_registry, counted, metrics
 from tests.ingest.gateway import Gateway, a_wire
 from tests.ingest.messages import T0, minutes_after
 from tests.wait import soon
 
 SECRET = "a secret of the gateway"
-
-
-@dataclass
-class Statuses:
-    heard_of: list[tuple[str, str]] = field(default_factory=list)
-    trouble: bool = False
-
-    async def heard(self, words: Sequence[Word]) -> None:
-        if self.trouble:
-            raise OSError("no database")
-        self.heard_of += [(gateway, state) for gateway, state, _ in words]
 
 
 @dataclass
