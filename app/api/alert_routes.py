@@ -265,7 +265,7 @@ async def list_alarms(
 ) -> Response:
     """What is wrong with the platform itself: a mail server that bars us, an address nobody has, a broken template."""
     page = await alert_listings.alarms(
-        deps.owner.pool, cleared=cleared, limit=asking.limit, after=number_key(asking.cursor)
+        deps.owner.pool, scope=caller.scope, cleared=cleared, limit=asking.limit, after=number_key(asking.cursor)
     )
     return asking.answer(page.items, page.next, "platform-alarms", PlatformAlarmOut)
 

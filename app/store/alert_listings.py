@@ -62,7 +62,16 @@ ORDER BY outbox_id DESC LIMIT $4
 """
 ALARMS = """
 SELECT alarm_id, kind, subject, detail, since, last_at, times, cleared_at FROM platform_alarm
-WHERE ($1 OR cleared_at IS NULL) AND ($2::bigint IS NULL OR alarm_id < $2) ORDER BY alarm_id DESC LIMIT $3
+WHERE ($1 OR cleared_at IS NULL) AND ($2::bigint IS NULL OR alarm_id < $2)
+    AND CASE
+        WHEN kind = 'mail-failed' THEN EXISTS (
+            SELECT FROM recipient LEFT JOIN enterprise ON enterprise.id = recipient.owner
+            WHERE subject IN (recipient.email, recipient.recipient_id::text)
+                AND starts_with(coalesce(enterprise.region, recipient.owner), $4))
+        WHEN kind IN ('nobody-to-tell', 'nobody-left') THEN
+            starts_with(coalesce((SELECT region FROM enterprise WHERE id = subject), subject), $4)
+        ELSE true END
+ORDER BY alarm_id DESC LIMIT $3
 """
 
 
@@ -149,9 +158,9 @@ async def outbox_rows(pool: asyncpg.Pool, *, scope: str, state: str | None, limi
     return Page(rows[:limit], str(rows[limit - 1]["outbox_id"]) if more else None)
 
 
-async def alarms(pool: asyncpg.Pool, *, cleared: bool, limit: int, after: int | None) -> Page:
-    """What is wrong with the platform itself, newest first."""
-    rows = [dict(row) for row in await pool.fetch(ALARMS, cleared, after, limit + 1)]
+async def alarms(pool: asyncpg.Pool, *, scope: str, cleared: bool, limit: int, after: int | None) -> Page:
+    """What is wrong with the platform itself, newest first; of people and enterprises, those of a region's subtree."""
+    rows = [dict(row) for row in await pool.fetch(ALARMS, cleared, after, limit + 1, scope)]
     more = len(rows) > limit
     return Page(rows[:limit], str(rows[limit - 1]["alarm_id"]) if more else None)
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from alerts.rule import AlertSettings
-from tests.api.a_service import CITY, FOREIGN, OWN, OWN_REGION, Api, is_problem
+from tests.api.a_service import CITY, FOREIGN, FOREIGN_REGION, OWN, OWN_REGION, Api, is_problem
 
 ALERT = 900_001
 
@@ -199,3 +199,25 @@ async def test_the_outbox_shows_what_nobody_got(api: Api) -> None:
     assert (failed["state"], failed["next_at"], failed["email"]) == ("failed", None, "m@example.com")
     notices = (await api.get(f"alerts/{ALERT}", role="enterprise")).json()["notices"]
     assert [one["state"] for one in notices] == ["failed", "sent?"]
+
+
+async def test_alarms_name_nobody_outside_the_admins_region(api: Api) -> None:
+    await api.sql(
+        """INSERT INTO recipient (owner, role, email, name, language)
+           VALUES ($1, 'energy_manager', 'own@example.com', 'x', 'en'),
+                  ($2, 'energy_manager', 'foreign@example.com', 'x', 'en')""",
+        OWN,
+        FOREIGN,
+    )
+    await api.sql(
+        """INSERT INTO platform_alarm (kind, subject, detail, since, last_at)
+           SELECT kind, subject, 'x', now(), now() FROM unnest($1::text[], $2::text[]) AS new (kind, subject)""",
+        ["smtp-refused", *["mail-failed"] * 2, *["nobody-to-tell"] * 2, "nobody-left"],
+        ["smtp", "own@example.com", "foreign@example.com", OWN, FOREIGN, FOREIGN_REGION],
+    )
+    everything = (await api.get("platform-alarms")).json()["items"]
+    assert len(everything) == 6
+    token = {"name": "county", "role": "admin", "scope": OWN_REGION}
+    api.tokens["county"] = (await api.post("tokens", token)).json()["token"]
+    seen = (await api.get("platform-alarms", role="county")).json()["items"]
+    assert {one["subject"] for one in seen} == {"smtp", "own@example.com", OWN}
