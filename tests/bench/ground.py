@@ -70,8 +70,13 @@ class Ground:
 
     async def last_commit_s(self) -> float:
         """When the newest commit of readings was heard of, seconds of the monotonic clock."""
-        await self.ear.execute("SELECT 1")  # what was told before is delivered before the answer
+        await self.commits_heard()
         return self.heard_s[-1]
+
+    async def commits_heard(self) -> int:
+        """How many commits of readings there have been."""
+        await self.ear.execute("SELECT 1")  # what was told before is delivered before the answer
+        return len(self.heard_s)
 
 
 @asynccontextmanager

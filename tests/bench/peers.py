@@ -1,8 +1,8 @@
 """The same stored session drained by this service and by Node-RED with a batching flow written by hand.
 
 Node-RED acknowledges a message when it has read it, so it reads as freely as it likes, and loses what it holds when it
-is killed; it is the peer whose speed has to be met all the same. Both are timed alike, from their first commit to their
-last, so that neither pays for its start.
+is killed; it is the peer whose speed has to be met all the same. Both are timed alike, by the notifications of their
+commits, from the first to the last, so that neither pays for its start.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import asyncpg
 import msgspec
 from sqlalchemy import make_url
 
@@ -46,10 +45,14 @@ CREATE TABLE peer_reading (LIKE reading INCLUDING DEFAULTS);
 SELECT create_hypertable('peer_reading', by_range('ts', INTERVAL '7 days'), create_default_indexes => false);
 CREATE UNIQUE INDEX peer_reading_key ON peer_reading (meter_id, ts);
 """
+# The flow tells of each commit as the service does, so that both are timed by the same ear.
 INSERT = """
-INSERT INTO peer_reading (ts, meter_id, value, quality, received_at)
-SELECT to_timestamp(ms / 1000.0), meter_id, value, 0, statement_timestamp()
-FROM unnest($1::bigint[], $2::integer[], $3::float8[]) AS new (ms, meter_id, value) ON CONFLICT DO NOTHING
+WITH kept AS (
+    INSERT INTO peer_reading (ts, meter_id, value, quality, received_at)
+    SELECT to_timestamp(ms / 1000.0), meter_id, value, 0, statement_timestamp()
+    FROM unnest($1::bigint[], $2::integer[], $3::float8[]) AS new (ms, meter_id, value) ON CONFLICT DO NOTHING
+)
+SELECT pg_notify('touched', '')
 """
 
 
@@ -171,17 +174,19 @@ class Drains:
 
     async def _ours(self, size: int, readings: int) -> float:
         await self._sent(readings, size, "data")
+        before = await self._here.commits_heard()
         await asyncio.to_thread(self._service.start, "--roles", "ingest")
         try:
-            return await self._there("reading", readings)
+            return await self._there("reading", readings, before)
         finally:
             await asyncio.to_thread(self._service.stop)
 
     async def _peers(self, size: int, readings: int) -> float:
         await self._sent(readings, size, LEAF)
+        before = await self._here.commits_heard()
         process = self._peer.start(self._folder, self._port)
         try:
-            return await self._there("peer_reading", readings)
+            return await self._there("peer_reading", readings, before)
         finally:
             await asyncio.to_thread(_end, process)
 
@@ -194,8 +199,8 @@ class Drains:
         first_seqs = self._here.city.numbered(readings // METERS * (METERS_PER_GATEWAY // size))
         await _publish(Job(self._broker_url, first_us, readings, size, first_seqs, leaf=leaf))
 
-    async def _there(self, table: str, readings: int) -> float:
-        """Readings per second from the first commit to the last."""
+    async def _there(self, table: str, readings: int, before: int) -> float:
+        """Readings per second from the first commit to the last, of those heard after the first `before`."""
 
         async def all_there() -> bool:
             return await self._count(table) >= readings
@@ -206,12 +211,13 @@ class Drains:
             deadline_s=DRAINED_WITHIN_S,
             pause_s=LOOK_S,
         )
-        commits = await self._here.sql.fetch(
-            f"""SELECT extract(epoch FROM received_at)::float8 AS at_s, count(*) AS rows FROM {table}
-                WHERE meter_id <> $1 GROUP BY received_at ORDER BY received_at""",
+        heard = await self._here.commits_heard()
+        first_commit = await self._here.sql.fetchval(
+            f"""SELECT count(*) FROM {table} WHERE meter_id <> $1
+                GROUP BY received_at ORDER BY received_at LIMIT 1""",
             self._here.city.spare,
         )
-        return rate_between(commits)
+        return rate_between(self._here.heard_s[before:heard], readings, first_commit)
 
     async def _count(self, table: str) -> int:
         return int(
@@ -231,11 +237,11 @@ async def _publish(job: Job) -> None:
         raise AssertionError(f"the publisher ended with {process.returncode}")
 
 
-def rate_between(commits: Sequence[asyncpg.Record] | Sequence[dict[str, Any]]) -> float:
-    """Rows per second after the first commit. With one commit there is nothing between: infinite."""
-    seconds = commits[-1]["at_s"] - commits[0]["at_s"]
-    rows = sum(int(commit["rows"]) for commit in commits[:-1])
-    return rows / seconds if seconds else float("inf")
+def rate_between(commits_s: Sequence[float], readings: int, first_commit: int) -> float:
+    """Readings per second after the first commit, which held so many of them. With one commit there is nothing between:
+    infinite."""
+    seconds = commits_s[-1] - commits_s[0]
+    return (readings - first_commit) / seconds if seconds else float("inf")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

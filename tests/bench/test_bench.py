@@ -98,9 +98,8 @@ def test_the_peer_is_pinned_to_exact_versions_and_only_run_on_request() -> None:
 
 
 def test_a_drain_is_timed_from_the_first_commit_to_the_last() -> None:
-    commits = [{"at_s": 10.0, "rows": 500}, {"at_s": 10.5, "rows": 700}, {"at_s": 12.0, "rows": 9}]
-    assert rate_between(commits) == 600.0
-    assert rate_between(commits[:1]) == float("inf")
+    assert rate_between([10.0, 10.5, 12.0], 1209, first_commit=9) == 600.0
+    assert rate_between([10.0], 9, first_commit=9) == float("inf")
 
 
 def test_messages_cover_each_meter_and_minute_once() -> None:
