@@ -122,7 +122,13 @@ _CLASSES: Sequence[tuple[str, Iterable[str]]] = (
     ("heavy_oil", ("fuel_oil", "residue_oil", "crude_oil")),
     ("oil", ("gasoline", "kerosene", "diesel", "naphtha", "lubricants", "solvent_oil", "other_petroleum")),
     ("natural_gas", ("natural_gas", "lng", "lpg", "coalmine_gas", "biogas")),
-    ("coal_gas", ("coke_oven_gas", "blast_furnace_gas", "converter_gas", "producer_gas", "water_gas", "heavy_oil_")),
+    (
+        "coal_gas",
+        (
+            *("coke_oven_gas", "blast_furnace_gas", "converter_gas", "producer_gas", "water_gas", "heavy_oil_"),
+            *("coke_gasification_gas", "pressure_gasification_gas"),
+        ),
+    ),
     (
         "coal",
         (

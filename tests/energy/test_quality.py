@@ -110,6 +110,8 @@ def test_days_against_their_month() -> None:
         ("diesel", Role.PURCHASE, "oil"),
         ("heat", Role.SALE, "steam"),
         ("water_gas", Role.PURCHASE, "coal_gas"),
+        ("coke_gasification_gas", Role.PURCHASE, "coal_gas"),
+        ("pressure_gasification_gas", Role.PURCHASE, "coal_gas"),
         ("water_fresh", Role.PURCHASE, "water"),
         ("oxygen", Role.PURCHASE, "other"),
     ],
