@@ -15,12 +15,22 @@ PLAIN = frozenset((*vars(logging.makeLogRecord({})), "message", "asctime"))
 """What every record has; the rest are the facts of the event."""
 ENCODE = json.JSONEncoder(ensure_ascii=False, default=repr).encode
 QUIET = ("uvicorn.access", "asyncio", "alembic.runtime.migration")
+TRIES_AGAIN = ("asyncpg.pool",)
+"""Say it at every try while the database is away: what was tried and why it failed is enough."""
 
 
 def without_colours(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     """The server repeats some of its lines for coloured terminals; once is enough."""
     event.pop("color_message", None)
     return event
+
+
+def in_one_line(record: logging.LogRecord) -> bool:
+    """Keeps of an exception what it says."""
+    if record.exc_info and record.exc_info[1] is not None:
+        record.why = str(record.exc_info[1])
+        record.exc_info = None
+    return True
 
 
 class JsonLines(structlog.stdlib.ProcessorFormatter):
@@ -73,3 +83,5 @@ def set_up_logs(log_format: LogFormat, level: int = logging.INFO) -> None:
     root.setLevel(level)
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+    for name in TRIES_AGAIN:
+        logging.getLogger(name).addFilter(in_one_line)

@@ -358,7 +358,7 @@ class Service:
             timeout_graceful_shutdown=20,
         )
         host, port = listener.getsockname()[:2]
-        log.info("listening", extra={"address": f"http://{host}:{port}", "roles": sorted(self._roles)})
+        log.info("listening", extra={"address": f"http://{host}:{port}", "roles": ",".join(sorted(self._roles))})
         server = uvicorn.Server(config)
         self._feed.closing = lambda: server.should_exit
         await server.serve(sockets=[listener])

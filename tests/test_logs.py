@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from app.logs import JsonLines, formatter_of
+from app.logs import JsonLines, formatter_of, in_one_line
 from app.settings import LogFormat
 
 
@@ -56,3 +56,16 @@ def test_an_error_is_written_with_its_traceback(formatter: structlog.stdlib.Proc
     line = json.loads(formatter.format(failed))
     assert (line["event"], line["n"]) == ("group committed", 1)
     assert "ValueError: that" in line["exception"]
+
+
+@pytest.mark.parametrize("log_format", list(LogFormat))
+def test_what_is_tried_again_says_why_it_failed_in_one_line(log_format: LogFormat) -> None:
+    try:
+        raise ConnectionRefusedError("the database is away")
+    except ConnectionRefusedError:
+        failed = logging.LogRecord("asyncpg.pool", logging.WARNING, "", 0, "retrying", (), sys.exc_info())
+    assert in_one_line(failed)
+    line = formatter_of(log_format).format(failed)
+    assert "\n" not in line
+    assert "retrying" in line
+    assert "the database is away" in line
