@@ -109,7 +109,7 @@ async def _rollup(addresses: Addresses, database_url: str, state: Path, sheet: S
             await http_seconds(here, service.url, ROUND_ROWS)
             for repeat in range(repeats):
                 _say(f"rollup, {repeat + 1} of {repeats}")
-                await measure_rollup(here, sheet, rows, service.url, addresses.mqtt_url)
+                await measure_rollup(here, sheet, rows, service, addresses.mqtt_url)
         finally:
             await asyncio.to_thread(service.stop)
 

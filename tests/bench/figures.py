@@ -30,8 +30,12 @@ ROLLUP = {
     "rollup_fresh_hourly": "rollup of fresh hours; seconds a reading ÷ COPY with marks",
     "rollup_fresh_15min_of_http": "the same; seconds ÷ what the HTTP door took for such readings, 500 a body",
     "rollup_fresh_15min_of_mqtt": "the same; seconds ÷ what the broker door took for such readings, 100 a message",
+    "rollup_fresh_15min_cpu_of_http": "the same in processor seconds: worker and database ÷ service and database",
+    "rollup_fresh_15min_cpu_of_mqtt": "the same for the broker door, without the broker's own",
     "rollup_fresh_hourly_of_http": "rollup of fresh hours; seconds ÷ what the HTTP door took for them",
     "rollup_fresh_hourly_of_mqtt": "rollup of fresh hours; seconds ÷ what the broker door took for them",
+    "rollup_fresh_hourly_cpu_of_http": "the same in processor seconds: worker and database ÷ service and database",
+    "rollup_fresh_hourly_cpu_of_mqtt": "the same for the broker door, without the broker's own",
     "rollup_meter_year_s": "a year of one meter's quarter hours computed again; s",
 }
 FLEETS = {"calm": "29 real supply areas less two", "noisy": "simulated single sites of all kinds"}

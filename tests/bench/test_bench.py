@@ -18,6 +18,7 @@ from tests.bench import caller
 from tests.bench.city import GATEWAYS, City, messages, secret
 from tests.bench.figures import BENCHES, ON_REQUEST, as_json, p99, table
 from tests.bench.peers import HERE, rate_between, write_flow
+from tests.bench.processors import parent_of, spent_s
 from tests.bench.publisher import PUBACK, Drip, Job, Stream, frame, text
 
 
@@ -34,6 +35,24 @@ def test_the_last_line_is_the_median_of_each_key() -> None:
     assert json.loads(as_json(taken)) == {"write_dup0": 0.8, "copy_rows_s": 245_000.0}
     (line,) = [line for line in table(taken).splitlines() if line.startswith("write_dup0 ")]
     assert line.split()[1:4] == ["0.800", "0.700", "0.900"]
+
+
+def test_processor_seconds_are_those_of_a_process_and_its_descendants_also_of_ended_ones() -> None:
+    """A shell lets one child work and end, and then another that stays until our end of its input is closed."""
+    work = "import time, sys\nwhile time.process_time() < 0.3: pass\nprint(1, flush=True)\nsys.stdin.read()"
+    child = f"{sys.executable} -c '{work}'"
+    script = f"exec 3<&0; {child} </dev/null; {child} <&3 & echo $!; wait"
+    pipe = subprocess.PIPE
+    with subprocess.Popen(["sh", "-c", script], text=True, stdin=pipe, stdout=pipe) as shell:
+        assert shell.stdin is not None
+        assert shell.stdout is not None
+        said = [shell.stdout.readline().strip() for _ in range(3)]
+        (staying,) = [int(line) for line in said if line != "1"]
+        assert parent_of(staying) == shell.pid
+        both, ended = spent_s(shell.pid), spent_s(shell.pid, without={staying})
+        shell.stdin.close()
+    assert ended >= 0.29
+    assert both - ended >= 0.29
 
 
 @pytest.mark.parametrize(("count", "expected"), [(1, 1), (99, 99), (100, 99), (200, 198)])
