@@ -43,9 +43,11 @@ async def test_a_fleet_is_fitted_once_a_year_and_its_intervals_are_used(pool: as
     fit = await when_due(pool, CALENDAR, NOW)
     assert fit is not None
     assert (fit.last_year, fit.found.site_years) == (2025, 2 * ENTERPRISES)
-    assert fit.found.cover_before == fit.found.cover_after == 1, "a calm fleet: half the width is enough, and the least"
-    halves = [one / 2 for one in DEFAULT.interval]
-    assert list(fit.found.calibration.interval) == pytest.approx(halves)
+    assert fit.found.cover_before >= fit.found.cover_after >= 0.9, (
+        "random months: a calm fleet, for which less is enough"
+    )
+    fitted_widths = zip(fit.found.calibration.interval, DEFAULT.interval, strict=True)
+    assert all(0.5 * general <= own < general for own, general in fitted_widths)
     assert await when_due(pool, CALENDAR, NOW) is None
     after = await widths(pool)
     assert all(narrower < wider for narrower, wider in zip(after, before, strict=True))
