@@ -38,6 +38,7 @@ from app.api.document import DESCRIPTION, TITLE, VERSION, document
 from app.api.exports import PREFIX, Tables
 from app.api.limits import Allowance
 from app.api.writes import Replayed, let_go, settle
+from app.store.once import work_for
 from app.store.scope import NOTHING, ask_as
 from ingest.http import Hearing
 
@@ -103,6 +104,7 @@ class Frame:
         request = Request(scope, receive)
         request.state.request_id = str(uuid.uuid4())
         ask_as(NOTHING)  # a request that waited behind another on one connection inherits that one's context
+        work_for(None)
         answer = Answer(request, send)
         refusal = self._refusal(request)
         if refusal is not None:

@@ -86,6 +86,9 @@ SENTENCES: Mapping[str, str] = {
     "{} has 1 to 200 visible characters": "{} 须为 1 至 200 个可见字符",
     "this Idempotency-Key came before with another request": "该 Idempotency-Key 已用于另一请求",
     "the first call with this key is still being worked on": "使用该键的首次请求仍在处理",
+    "the first call with this key was carried out; its answer was lost, so read what it made": (
+        "使用该键的首次请求已执行，但其答复已丢失；请查询其结果"
+    ),
     "the first answer held a secret, which is kept nowhere; rotate it to have another": (
         "首次答复含有密钥，不予保存；如需请轮换以获得新的密钥"
     ),

@@ -33,7 +33,7 @@ from app.store.energy import EnterpriseUnknown, NotKnownThen, TooManyBuckets
 from app.store.jobs import NotDone, TooManyJobs
 from app.store.levels import LevelsOverlap
 from app.store.lines import CountedTwice, MonthInFuture, SharesExceedOne
-from app.store.once import KeyReused, StillInFlight
+from app.store.once import AnswerLost, KeyReused, StillInFlight
 from app.store.passwords import WeakPassword
 from app.store.records import (
     DecisionDoesNotFit,
@@ -122,6 +122,7 @@ PROBLEMS: Mapping[type[Exception], tuple[int, str, str, str]] = {
     BadKey: (422, "bad-idempotency-key", "Not an Idempotency-Key", "Idempotency-Key 有误"),
     KeyReused: (422, "idempotency-key-reused", "The key belongs to another request", "该键已用于其他请求"),
     StillInFlight: (409, "idempotency-in-flight", "The first call is not answered yet", "首次请求尚未完成"),
+    AnswerLost: (409, "answer-lost", "It was done, its answer was lost", "已执行，但答复已丢失"),
     HeldSecret: (409, "answered-already", "It was answered already, with a secret", "已答复过，且含密钥"),
     Stale: (412, "changed-since", "It has changed since you read it", "读取后已被更改"),
     NotThere: (404, "not-found", "Not found", "未找到"),

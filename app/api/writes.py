@@ -1,8 +1,9 @@
 """Writes that may be sent twice, and changes that hold only for what the caller has seen.
 
 `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header) on every POST: the first answer is kept for a day and
-given again. `If-Match` on every change of an object that can be read under the same address: the tag of its
-representation is compared while no other change of it can come between.
+given again. That the work was done is written in its own transaction, beside its line of the trail, so that a call that
+is cut off before its answer is kept is not carried out twice. `If-Match` on every change of an object that can be read
+under the same address: the tag of its representation is compared while no other change of it can come between.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from starlette.types import ASGIApp, Message, Scope
 from app.api.deps import ApiDeps
 from app.api.problems import BadKey, HeldSecret, Stale
 from app.store import once
-from app.store.once import KeptAnswer, in_turn
+from app.store.once import Claim, KeptAnswer, in_turn
 
 IDEMPOTENCY_HEADER = "Idempotency-Key"
 KEY = re.compile(r'"?([\x21\x23-\x7e]{1,200})"?')
@@ -34,8 +35,7 @@ KEPT_HEADERS = ("content-type", "location", "etag")
 class Once:
     """A call that is being answered for the first time."""
 
-    caller: str
-    key: str
+    claim: Claim
     holds_secret: bool
 
 
@@ -52,7 +52,7 @@ class Replayed(Exception):
 
 
 async def first_time(request: Request, deps: ApiDeps, caller: str) -> None:
-    """Raises Replayed where the call was answered before; BadKey, HeldSecret, KeyReused, StillInFlight."""
+    """Raises Replayed where the call was answered before; BadKey, HeldSecret, KeyReused, StillInFlight, AnswerLost."""
     sent = request.headers.get(IDEMPOTENCY_HEADER)
     if sent is None or request.method != "POST":
         return
@@ -62,8 +62,9 @@ async def first_time(request: Request, deps: ApiDeps, caller: str) -> None:
     digest = hashlib.sha256(f"{request.method} {request.url.path}?{request.url.query}\n".encode())
     digest.update(await request.body())
     answer = await once.begin(deps.owner, caller, found[1], digest.digest(), deps.clock())
-    if answer is None:
-        request.state.once = Once(caller, found[1], _holds_secret(request))
+    if isinstance(answer, Claim):
+        request.state.once = Once(answer, _holds_secret(request))
+        once.work_for(answer)
     elif answer.body is None:
         raise HeldSecret("the first answer held a secret, which is kept nowhere; rotate it to have another")
     else:
@@ -84,11 +85,11 @@ async def settle(request: Request, status: int, headers: dict[str, str], body: b
     request.state.once = None
     deps: ApiDeps = request.app.state.deps
     if not 200 <= status < 300:
-        await once.forget(deps.owner, pending.caller, pending.key)
+        await once.forget(deps.owner, pending.claim)
         return
     kept = {name: value for name, value in headers.items() if name in KEPT_HEADERS}
     answer = KeptAnswer(status, kept, None if pending.holds_secret else body)
-    await once.keep(deps.owner, pending.caller, pending.key, answer, deps.clock())
+    await once.keep(deps.owner, pending.claim, answer, deps.clock())
 
 
 async def in_its_turn(request: Request, deps: ApiDeps) -> None:

@@ -14,10 +14,12 @@ from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.store.database import Database
+from app.store.once import mark_worked
 from app.store.scope import Scope
 from app.store.tables.access import api_token, audit
 from app.store.tables.registry import enterprise, region
 
+DONE = "done"
 TOKEN_PREFIX = "tw_"  # noqa: S105  # the public start of every token
 
 
@@ -174,15 +176,20 @@ async def write_audit(
     kind: str,
     number: str,
     *,
-    outcome: str = "done",
+    outcome: str = DONE,
     before: Mapping[str, Any] | None = None,
     after: Mapping[str, Any] | None = None,
     place: Mapping[str, str] | None = None,
+    repeatable: bool = False,
 ) -> None:
-    """One line of the trail, in the transaction of what it tells of.
+    """One line of the trail, in the transaction of what it tells of; what was done uses up its `Idempotency-Key`.
+
+    `repeatable`: doing it again does nothing more, so the key stays good. Raises StillInFlight.
 
     `place` says which enterprise or region (and `actor_region`) it belongs to where the object's key does not.
     """
+    if outcome == DONE and not repeatable:
+        await mark_worked(connection)
     values = {"actor": actor, "action": action, "object_kind": kind, "object_id": number, "outcome": outcome}
     # Inline: who may add a line need not be one who may read it back.
     await connection.execute(insert(audit).inline().values(**values, before=before, after=after, **(place or {})))

@@ -293,7 +293,8 @@ class Replayer:
     async def _leave_a_line(self, actor: str, after: Fields) -> None:
         try:
             async with self._database.engine.begin() as connection:
-                await write_audit(connection, actor, "rejections.replay", "rejection", "", after=after)
+                line = ("rejections.replay", "rejection", "")
+                await write_audit(connection, actor, *line, after=after, repeatable=True)
         except Exception as error:  # noqa: BLE001  # with the database away; each reading says itself who tried it
             log.warning("replay not in the trail", extra={"actor": actor, "why": str(error)})
 

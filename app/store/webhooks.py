@@ -17,6 +17,7 @@ import asyncpg
 
 from app.store.access import Caller, TokenRole
 from app.store.database import Database
+from app.store.once import mark_worked_plain
 from app.store.registry import Fields, NotThere, Page, plain
 from app.store.rollups import Connection
 
@@ -206,6 +207,7 @@ async def _note(
     connection: Connection, caller: Caller, action: str, key: str, *, before: Any = None, after: Any = None
 ) -> None:
     """A line of the trail, in the transaction of what it tells of; with the address but for what follows its path."""
+    await mark_worked_plain(connection)
     sides = (None if side is None else json.dumps(_for_the_trail(side), ensure_ascii=False) for side in (before, after))
     own = caller.role is TokenRole.ENTERPRISE
     place = (caller.scope, None) if own else (None, caller.scope)

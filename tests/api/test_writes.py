@@ -10,6 +10,8 @@ from typing import Any
 import httpx2
 import pytest
 
+from app.store import once
+from app.store.access import write_audit
 from app.store.once import IN_FLIGHT, KEPT
 from tests.api.a_service import MISSING, NOW, OWN, Api, a_meter, is_problem
 
@@ -57,7 +59,7 @@ async def test_a_second_call_while_the_first_is_worked_on_is_told_to_wait(api: A
 async def test_a_call_that_was_cut_off_is_forgotten_after_a_minute_and_an_answer_after_a_day(api: Api) -> None:
     started = "UPDATE idempotent_answer SET started_at = $1"
     await post(api, "enterprises", COMPANY, "k-1")
-    await api.sql("UPDATE idempotent_answer SET status = NULL")
+    await api.sql("UPDATE idempotent_answer SET status = NULL, worked = false")
     is_problem(await post(api, "enterprises", COMPANY, "k-1"), 409, "idempotency-in-flight")
     await api.sql(started, NOW - IN_FLIGHT - timedelta(seconds=1))
     is_problem(await post(api, "enterprises", COMPANY, "k-1"), 409, "exists-already")
@@ -65,6 +67,53 @@ async def test_a_call_that_was_cut_off_is_forgotten_after_a_minute_and_an_answer
     later = replace(api.app.state.deps, clock=lambda: NOW + KEPT + timedelta(seconds=1))
     api.app.state.deps = later
     is_problem(await post(api, "meters", a_meter(code="E7"), "k-2"), 409, "exists-already")
+
+
+ONCE_ONLY: tuple[tuple[str, dict[str, Any], str], ...] = (
+    ("alerts/900001/comment", {"comment": "looked at"}, "alert_history WHERE comment = 'looked at'"),
+    (
+        f"enterprises/{OWN}/budgets/2026/exclusions",
+        {"month": "2026-05", "basis": "equal", "kind": "feedstock", "amount": "3", "evidence": "contract 9"},
+        "budget_exclusion WHERE evidence = 'contract 9'",
+    ),
+    ("webhooks", {"url": "https://hooks.example/once", "kinds": ["alert"]}, "webhook WHERE url LIKE '%/once'"),
+)
+
+
+@pytest.mark.parametrize(("path", "body", "made"), ONCE_ONLY, ids=[path for path, _, _ in ONCE_ONLY])
+async def test_what_was_done_before_the_service_died_is_not_done_again(
+    api: Api, path: str, body: dict[str, Any], made: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def dies(*_: object) -> None:
+        raise asyncio.CancelledError
+
+    with monkeypatch.context() as patched:
+        patched.setattr("app.store.once.keep", dies)
+        with pytest.raises(asyncio.CancelledError):
+            await post(api, path, body, "k-1")
+    is_problem(await post(api, path, body, "k-1"), 409, "idempotency-in-flight")
+    await api.sql("UPDATE idempotent_answer SET started_at = $1", NOW - IN_FLIGHT - timedelta(seconds=1))
+    is_problem(await post(api, path, body, "k-1"), 409, "answer-lost")
+    assert await api.sql(f"SELECT count(*) FROM {made}") == [(1,)]  # ours
+
+
+async def test_a_call_that_lost_its_key_to_a_later_one_does_nothing(api: Api) -> None:
+    late = NOW + IN_FLIGHT + timedelta(seconds=1)
+    first = await once.begin(api.database, "token:1", "k-1", b"same", NOW)
+    second = await once.begin(api.database, "token:1", "k-1", b"same", late)
+    assert isinstance(first, once.Claim)
+    assert isinstance(second, once.Claim)
+    once.work_for(first)
+    with pytest.raises(once.StillInFlight):
+        async with api.database.engine.begin() as connection:
+            await write_audit(connection, "somebody", "try.once", "try", "1")
+    await once.forget(api.database, first)
+    once.work_for(second)
+    async with api.database.engine.begin() as connection:
+        await write_audit(connection, "somebody", "try.once", "try", "2")
+    assert await api.sql("SELECT object_id FROM audit WHERE action = 'try.once'") == [("2",)]
+    with pytest.raises(once.AnswerLost):
+        await once.begin(api.database, "token:1", "k-1", b"same", late + IN_FLIGHT + timedelta(seconds=1))
 
 
 async def test_a_secret_is_not_kept_for_a_second_answer(api: Api) -> None:

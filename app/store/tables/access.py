@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Identity, Index, Integer, LargeBinary, Table, Text, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    Table,
+    Text,
+    Uuid,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 
 from app.store.tables.metadata import metadata, moment, required
@@ -81,6 +94,8 @@ idempotent_answer = Table(
     Column("status", Integer),
     Column("headers", JSONB(none_as_null=True)),
     Column("body", LargeBinary),
+    Column("claim", Uuid, nullable=False, server_default=text("gen_random_uuid()")),
+    Column("worked", Boolean, nullable=False, server_default=text("false")),
 )
 
 audit = Table(
