@@ -18,8 +18,8 @@ from alerts.evaluate import (
     MeterPosition,
     Position,
 )
-from alerts.notice import Notice, Reason, Told, first_roles, reason_to_tell, steps_due
-from alerts.rule import AlertSettings, Kind, Level
+from alerts.notice import Notice, Reason, Told, first_roles, reason_to_tell, steps_due, working_days
+from alerts.rule import AlertSettings, Kind, Level, Role
 from alerts.states import Change, Phase, Signal, State, close, evaluate, expired
 
 NEW = State()
@@ -193,12 +193,29 @@ def run_out(alert: Alert, settings: AlertSettings, *, day: date, now: datetime) 
 
 def escalate(alert: Alert, settings: AlertSettings, *, day: date, now: datetime) -> tuple[Alert, tuple[Notice, ...]]:
     """The steps of the escalation table that are due, each once; none while it is acknowledged or silenced."""
+    state, since = alert.state, _escalates_from(alert)
+    if since is None:
+        return alert, ()
+    due = steps_due(settings, state.level, alert.steps_done, since, day)
+    return replace(alert, steps_done=alert.steps_done + len(due)), due
+
+
+def next_step(alert: Alert, settings: AlertSettings, day: date) -> tuple[int, tuple[Role, ...]] | None:
+    """The step of escalation that comes next if nobody acknowledges: the working days left after `day`, and who."""
+    since = _escalates_from(alert)
+    left = () if since is None else settings.escalation(alert.state.level)[alert.steps_done :]
+    if since is None or not left:
+        return None
+    days, roles = left[0]
+    return days - working_days(since, day), roles
+
+
+def _escalates_from(alert: Alert) -> date | None:
+    """The day its steps count from; None for what is never escalated, or rests."""
     state = alert.state
     quiet = state.acked_until is not None or state.is_quiet(state.level)
-    if quiet or alert.escalates_from is None or alert.told is not state.level or alert.key.kind is Kind.INTEGRITY:
-        return alert, ()
-    due = steps_due(settings, state.level, alert.steps_done, alert.escalates_from, day)
-    return replace(alert, steps_done=alert.steps_done + len(due)), due
+    rests = quiet or alert.told is not state.level or alert.key.kind is Kind.INTEGRITY
+    return None if rests else alert.escalates_from
 
 
 def is_over(year: int, day: date, settings: AlertSettings) -> bool:

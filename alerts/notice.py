@@ -92,14 +92,15 @@ def reason_to_tell(told: Told, state: State, events: Collection[Event]) -> Reaso
 
 
 def first_roles(settings: AlertSettings, kind: Kind, level: Level) -> tuple[Role, ...]:
-    """Who hears of a level when it is raised: yellow the enterprise's manager, above it the first step of the table.
+    """Who hears of a level when it is raised: yellow the enterprise's manager and, in the weekly digest, the county;
+    above it the first step of the table.
 
     A difference in our own figures is the supervisor's business, not the enterprise's.
     """
     if kind is Kind.INTEGRITY:
         return (Role.CITY,)
     if level < Level.ORANGE:
-        return (Role.MANAGER,) if kind is not Kind.DATA else (Role.MANAGER, Role.COUNTY)
+        return Role.MANAGER, Role.COUNTY
     return next((roles for days, roles in settings.escalation(level) if days == 0), (Role.MANAGER,))
 
 

@@ -320,13 +320,14 @@ def _other(language: str, facts: Facts) -> list[tuple[str, str]]:
 
 
 def _next(language: str, following: Facts) -> str:
-    """Who is told next, and after how many working days without an acknowledgement."""
+    """Who is told next, and how many working days are left to acknowledge before that."""
     joint = "、" if language == ZH else ", "
     who = joint.join(ROLES[language][role] for role in following["roles"])
     days = following["days"]
     if language == ZH:
         return f"请在 {days} 个工作日内登录平台确认并说明原因；逾期将通报：{who}。"
-    return f"Please acknowledge on the portal within {days} working days; after that these are told: {who}."
+    within = f"{days} working day{'' if days == 1 else 's'}"
+    return f"Please acknowledge on the portal within {within}; after that these are told: {who}."
 
 
 def _moment(text: str) -> str:

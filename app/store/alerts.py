@@ -25,12 +25,13 @@ from alerts.decide import (
     is_over,
     judge,
     key_of,
+    next_step,
     outcome,
     run_out,
 )
 from alerts.evaluate import BudgetPosition, Position, signals
 from alerts.notice import Delivery, Reason, delivery, due_at, with_roles
-from alerts.rule import AlertSettings, Kind, Level, Role
+from alerts.rule import Kind, Level, Role
 from alerts.smtp import Probe, unobserved
 from alerts.states import Change, Data, Phase, State, close
 from app.store.alert_settings import SettingsBook, Version, settings_book
@@ -108,7 +109,8 @@ PEOPLE = "SELECT id, name, region, contacts FROM enterprise WHERE id = ANY ($1)"
 REGIONS = "SELECT code, parent, name_zh, name_en FROM region"
 REGION_CONTACTS = "SELECT region, email, name, language FROM region_contact ORDER BY region, email"
 HEARD = """
-SELECT outbox.alert_id, recipient_id, recipient.role FROM outbox JOIN recipient USING (recipient_id)
+SELECT outbox.alert_id, recipient_id, recipient.role, array_agg(DISTINCT outbox.level) AS levels
+FROM outbox JOIN recipient USING (recipient_id)
 WHERE outbox.alert_id = ANY ($1) GROUP BY 1, 2, 3 ORDER BY min(outbox_id)
 """
 CONTRIBUTORS = """
@@ -201,6 +203,15 @@ class _Judged:
     inputs: Mapping[str, Any]
     verdict: Verdict
     day: date
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """A recipient of an alert. `most`: the highest level they were told; what is above it is not theirs to hear."""
+
+    recipient_id: int
+    role: Role
+    most: Level = Level.RED
 
 
 class StoredAlerts:
@@ -455,9 +466,10 @@ class StoredAlerts:
         """The outbox rows of these notices, a row a recipient."""
         enterprises = sorted({one.verdict.alert.key.enterprise for one in judged})
         people = {row["id"]: row for row in await connection.fetch(PEOPLE, enterprises)}
-        heard: dict[int, list[tuple[int, Role]]] = {}
+        heard: dict[int, list[_Heard]] = {}
         for row in await connection.fetch(HEARD, [numbers[one.verdict.alert.key] for one in judged]):
-            heard.setdefault(row["alert_id"], []).append((row["recipient_id"], Role(row["role"])))
+            most = max(map(Level.of, row["levels"]))
+            heard.setdefault(row["alert_id"], []).append(_Heard(row["recipient_id"], Role(row["role"]), most))
         contributors = await self._contributors(connection, judged)
         wanted: list[tuple[_Judged, Addressee]] = []
         rows: list[Waiting] = []
@@ -465,7 +477,7 @@ class StoredAlerts:
             number = numbers[one.verdict.alert.key]
             assert number is not None, "filtered by the caller"
             assert one.verdict.notice is not None, "filtered by the caller"
-            known = heard.get(number, [])
+            known = [who for who in heard.get(number, ()) if who.most >= one.verdict.notice.level]
             if one.verdict.notice.roles or not known:
                 named = _addressees(one, people[one.verdict.alert.key.enterprise], names)
                 wanted += [(one, who) for who in named]
@@ -474,25 +486,24 @@ class StoredAlerts:
                     await connection.execute(RAISE_ALARM, "nobody-to-tell", subject, _nobody(one), now)
             else:
                 payload = self._facts(one, number, people, names, contributors)
-                rows += [self._row(one, number, who, role, payload, now) for who, role in known]
+                rows += [self._row(one, number, who, payload, now) for who in known]
         for (one, who), recipient_id in zip(wanted, await recipients(connection, [w for _, w in wanted]), strict=True):
             number = numbers[one.verdict.alert.key]
             assert number is not None, "filtered by the caller"
             payload = self._facts(one, number, people, names, contributors)
-            rows.append(self._row(one, number, recipient_id, who.role, payload, now))
+            rows.append(self._row(one, number, _Heard(recipient_id, who.role), payload, now))
         return len(await enqueue(connection, rows, domain=self._domain, now=now))
 
-    def _row(
-        self, one: _Judged, number: int, recipient_id: int, role: Role, payload: Mapping[str, Any], now: datetime
-    ) -> Waiting:
+    def _row(self, one: _Judged, number: int, who: _Heard, payload: Mapping[str, Any], now: datetime) -> Waiting:
         notice, state = one.verdict.notice, one.verdict.alert.state
         assert notice is not None, "filtered by the caller"
-        worst = max(notice.level, one.verdict.was_told) if notice.reason is not Reason.RAISED else notice.level
-        when = delivery(role, worst, notice.reason)
+        was = min(one.verdict.was_told, who.most)
+        worst = max(notice.level, was) if notice.reason is not Reason.RAISED else notice.level
+        when = delivery(who.role, worst, notice.reason)
         return Waiting(
             alert_id=number,
             seq=state.seq,
-            recipient_id=recipient_id,
+            recipient_id=who.recipient_id,
             kind=str(notice.reason),
             level=notice.level,
             delivery=when,
@@ -527,7 +538,7 @@ class StoredAlerts:
             "level": notice.level.word,
             "was": one.verdict.was_told.word,
             "settings": one.version.label,
-            "next": _next_step(alert, notice.level, one.version.settings),
+            "next": _next_step(one, person, names),
             "link": None if self._portal is None else f"{self._portal}/alerts/{number}",
             "limits": {
                 "per_hour": one.version.settings.mails_per_hour,
@@ -714,18 +725,22 @@ def history_line(
 
 
 def _addressees(one: _Judged, person: asyncpg.Record, names: Names) -> list[Addressee]:
-    """Whom a notice goes to. Where a role has nobody the others are told; where all have none, whoever there is."""
+    """Whom a notice goes to."""
     notice = one.verdict.notice
     assert notice is not None, "filtered by the caller"
+    return _reached(notice.roles, one.verdict.alert.key.enterprise, person, names)
+
+
+def _reached(roles: Sequence[Role], owner: str, person: asyncpg.Record, names: Names) -> list[Addressee]:
+    """Who stands for these roles. Where one has nobody the others are told; where all have none, whoever there is."""
     held = with_roles([contact_of(entry) for entry in json.loads(person["contacts"])])
-    owner, region = one.verdict.alert.key.enterprise, person["region"]
 
     def of(role: Role) -> list[Addressee]:
         if role in REGION_ROLES:
-            return list(names.of_role(region, role))
+            return list(names.of_role(person["region"], role))
         return [Addressee(owner, role, contact) for contact in held.get(role, ())]
 
-    found = [who for role in notice.roles for who in of(role)]
+    found = [who for role in roles for who in of(role)]
     if not found:
         found = next((several for role in Role if (several := of(role))), [])
     return list({who.contact.email.lower(): who for who in found}.values())
@@ -738,10 +753,14 @@ def _nobody(one: _Judged) -> str:
     )
 
 
-def _next_step(alert: Alert, level: Level, settings: AlertSettings) -> dict[str, Any] | None:
-    """The step of the escalation table that comes next, if there is one."""
-    left = settings.escalation(level)[max(alert.steps_done, 1) :]
-    return {"days": left[0][0], "roles": [str(role) for role in left[0][1]]} if left else None
+def _next_step(one: _Judged, person: asyncpg.Record, names: Names) -> dict[str, Any] | None:
+    """What comes if nobody acknowledges, with the roles of those who will really be told; None where nothing does."""
+    coming = next_step(one.verdict.alert, one.version.settings, one.day)
+    if coming is None:
+        return None
+    days, roles = coming
+    reached = [str(who.role) for who in _reached(roles, one.verdict.alert.key.enterprise, person, names)]
+    return {"days": days, "roles": list(dict.fromkeys(reached))} if reached else None
 
 
 def _chart(position: BudgetPosition) -> dict[str, Any] | None:

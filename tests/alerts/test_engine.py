@@ -15,7 +15,7 @@ import pytest
 from alerts.engine import days_due
 from alerts.rule import Level
 from tests.alerts.an_engine import FIRST, Bench, a_bench, code, steady
-from tests.alerts.an_outbox import ENTERPRISE, ZONE
+from tests.alerts.an_outbox import ENTERPRISE, REGION, ZONE
 
 MANAGER, DEPUTY, LEGAL = "manager@example.com", "deputy@example.com", "legal@example.com"
 COUNTY, CITY = "county@example.com", "city@example.com"
@@ -203,6 +203,21 @@ async def test_nobody_acknowledges_and_it_goes_up_step_by_step_on_working_days(b
         (COUNTY, date(2026, 7, 15)),
         (CITY, date(2026, 7, 21)),
     ]
+    said = await bench.outbox("email, payload -> 'next' ->> 'days', payload -> 'next' -> 'roles'", "kind <> 'data'")
+    assert said == [
+        (MANAGER, "3", '["legal_representative", "county"]'),
+        (DEPUTY, "3", '["legal_representative", "county"]'),
+        (LEGAL, "4", '["city"]'),
+        (COUNTY, "4", '["city"]'),
+        (CITY, None, None),
+    ]
+
+
+async def test_a_step_that_nobody_stands_for_is_said_to_go_where_it_goes(bench: Bench) -> None:
+    await bench.pool.execute("DELETE FROM region_contact WHERE region = $1", REGION)
+    await bench.nights(8)
+    said = await bench.outbox("payload -> 'next' -> 'roles'", f"email = '{MANAGER}'")
+    assert said == [('["legal_representative", "city"]',)]
 
 
 async def test_an_acknowledgement_stops_the_steps_until_it_runs_out(bench: Bench) -> None:
@@ -260,11 +275,39 @@ async def test_a_silence_by_the_enterprise_ends_where_red_begins(bench: Bench) -
 async def test_yellow_waits_for_the_morning_digest(bench: Bench) -> None:
     bench.source.p_over = steady(0.7)
     await bench.nights(8)
-    rows = await bench.outbox("level, delivery, state")
-    assert rows == [("yellow", "daily", "merged")]
+    rows = await bench.outbox("level, email, delivery, state")
+    assert rows == [("yellow", MANAGER, "daily", "merged"), ("yellow", COUNTY, "weekly", "queued")]
     digest = await bench.pool.fetchrow("SELECT kind, state, created_at FROM outbox WHERE digest_key LIKE 'digest%'")
     assert digest is not None
     assert (digest["kind"], digest["state"]) == ("digest-daily", "queued")
+
+
+async def test_supervisors_read_of_a_yellow_trend_on_monday_and_of_its_end_a_week_later(bench: Bench) -> None:
+    bench.source.p_over = steady(0.7)
+    await bench.nights(8)
+    bench.source.p_over = steady(0.1)
+    await bench.nights(14)
+    rows = await bench.outbox("outbox.kind, delivery, state", f"email = '{COUNTY}'")
+    assert rows == [("raised", "weekly", "merged"), ("resolved", "weekly", "merged")]
+    digests = await bench.pool.fetch("SELECT created_at FROM outbox WHERE kind = 'digest-weekly' ORDER BY outbox_id")
+    days = [row["created_at"].astimezone(ZONE).date() for row in digests]
+    assert [day.weekday() for day in days] == [1, 1], "the engine looks once a day here, before the digest is due"
+
+
+async def test_who_heard_of_yellow_alone_is_not_reminded_of_orange(bench: Bench) -> None:
+    bench.source.p_over = steady(0.7)
+    await bench.nights(8)
+    bench.source.p_over = steady(0.9)
+    await bench.nights(8)
+    until = bench.clock() + timedelta(days=1)
+    await bench.pool.execute("UPDATE alert SET acked_until = $1, seq = seq + 1 WHERE kind = 'trend'", until)
+    await bench.nights(3)
+    assert {row[0] for row in await bench.outbox("email", "outbox.kind = 'reminder'")} == {MANAGER, DEPUTY}
+    bench.source.p_over = steady(0.1)
+    await bench.nights(9)
+    ends = await bench.outbox("email, delivery", "outbox.kind = 'resolved'")
+    assert (MANAGER, "immediate") in ends
+    assert (COUNTY, "weekly") in ends
 
 
 async def test_an_enterprise_without_contacts_is_told_about_to_its_county(bench: Bench) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
 import pytest
 
+from alerts.decide import Alert, Key, escalate, next_step
 from alerts.notice import (
     Contact,
     Delivery,
@@ -65,7 +67,7 @@ def test_a_closed_period_writes_to_nobody() -> None:
 
 
 def test_the_first_step_of_the_table_says_who_hears_of_a_raise() -> None:
-    assert first_roles(DEFAULTS, Kind.TREND, YELLOW) == (Role.MANAGER,)
+    assert first_roles(DEFAULTS, Kind.TREND, YELLOW) == (Role.MANAGER, Role.COUNTY)
     assert first_roles(DEFAULTS, Kind.TREND, ORANGE) == (Role.MANAGER, Role.DEPUTY)
     assert first_roles(DEFAULTS, Kind.ACTUAL, RED) == (Role.MANAGER, Role.COUNTY)
     assert first_roles(DEFAULTS, Kind.INTEGRITY, ORANGE) == (Role.CITY,)
@@ -114,6 +116,24 @@ def test_each_step_of_the_escalation_is_taken_once() -> None:
         (Role.CITY,),
     ]
     assert steps_due(DEFAULTS, YELLOW, 0, monday, date(2026, 12, 1)) == ()
+
+
+def test_only_a_step_that_will_be_taken_is_named_with_the_days_that_are_left() -> None:
+    monday = date(2026, 7, 13)
+    state = State(phase=Phase.ACTIVE, level=ORANGE)
+    standing = Alert(Key("x", Kind.TREND, "2026", ""), state=state, told=ORANGE, escalates_from=monday, steps_done=1)
+    assert next_step(standing, DEFAULTS, monday) == (3, (Role.LEGAL, Role.COUNTY))
+    assert next_step(standing, DEFAULTS, date(2026, 7, 15)) == (1, (Role.LEGAL, Role.COUNTY))
+    assert next_step(replace(standing, steps_done=2), DEFAULTS, date(2026, 7, 16)) == (4, (Role.CITY,))
+    assert next_step(replace(standing, steps_done=3), DEFAULTS, date(2026, 7, 22)) is None
+    until = datetime(2026, 8, 1, tzinfo=ZONE)
+    acked = replace(state, acked_until=until)
+    silenced = replace(state, silenced_until=until, silence_covers=RED)
+    for rests in (acked, silenced):
+        assert next_step(replace(standing, state=rests), DEFAULTS, monday) is None
+    integrity = replace(standing, key=Key("x", Kind.INTEGRITY, "", ""))
+    assert next_step(integrity, DEFAULTS, monday) is None
+    assert escalate(integrity, DEFAULTS, day=date(2026, 8, 3), now=until)[1] == ()
 
 
 def test_the_order_of_contacts_says_their_role_unless_they_say_it() -> None:
