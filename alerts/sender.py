@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import re
 import secrets
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -106,7 +107,7 @@ def settle(row: Row, result: Result, now: datetime, chance: float) -> Settled:
             return Settled("retry", now, code, why, plain=True, doubts=row.doubts)
         case TooMuch(code, why):
             return Settled("failed", code=code, error=why, plain=True, doubts=row.doubts)
-        case Later(why, code, at_least_s, _):
+        case Later(why, code, at_least_s):
             return _again(row, now, chance, why, code, timedelta(seconds=at_least_s))
         case Unreachable(why) | Barred(why):
             return _again(row, now, chance, why, None, timedelta(0))
@@ -262,7 +263,11 @@ class MailSender:
             case Later(why, code, everybody=True) if code is not None and code >= 500:
                 # Not this mail but all of them: the address we write from, or a rule of the server.
                 await self._book.alarm("smtp-refused", "smtp", why, now)
+            case Later(why, about_us=True):
+                # A server may take mail for its own domains and for no others: an alarm for each domain it minds.
+                await self._book.alarm("smtp-refused", domain_of(row.email), without(row.email, why), now)
             case Delivered():
+                await self._book.clear_alarm("smtp-refused", domain_of(row.email), now)
                 for kind in ("smtp-unreachable", "smtp-barred", "smtp-refused"):
                     await self._book.clear_alarm(kind, "smtp", now)
             case _:
@@ -284,6 +289,15 @@ class MailSender:
         result = await self._deliver(row, raw)
         await self._note(replace(row, plain=True), result)
         return result
+
+
+def domain_of(email: str) -> str:
+    return email.rpartition("@")[2].lower()
+
+
+def without(email: str, why: str) -> str:
+    """What a server said, without whom it said it of: an alarm about a domain is shown to all who write to it."""
+    return re.sub(re.escape(email), "…", why, flags=re.IGNORECASE)
 
 
 def letter_of(row: Row) -> Letter:

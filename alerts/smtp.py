@@ -6,6 +6,7 @@ nothing was taken over, after it nobody knows. One recipient a transaction, so t
 
 from __future__ import annotations
 
+import re
 import smtplib
 import socket
 import ssl
@@ -23,12 +24,16 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """Not taken, for now. `at_least_s`: not sooner. `everybody`: the server is busy, not this recipient."""
+    """Not taken, for now. `at_least_s`: not sooner. `everybody`: the server is busy, not this recipient.
+
+    `about_us`: the server would take mail for this domain, but not from us: no fault of the address.
+    """
 
     why: str
     code: int | None = None
     at_least_s: float = 0.0
     everybody: bool = False
+    about_us: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,12 @@ Result = Delivered | Later | Unreachable | Refused | TooMuch | Unsure | Barred
 GREYLIST_S = 300.0
 WANTS_LOGIN = (530, 534, 535)
 """Said to us, whomever the mail is for (RFC 4954, 6)."""
+ABOUT_US = re.compile(
+    r"\brelay|rcpthosts|sender address rejected|client (host )?(address )?(rejected|blocked)|not permitted to send",
+    re.IGNORECASE,
+)
+"""How servers say at RCPT that it is who sends, or from where, that they mind; none of the codes says it."""
+ADDRESSES = re.compile(r"\S+@\S+")
 CONNECT_TIMEOUT_S = 20.0
 ANSWER_TIMEOUT_S = 120.0
 """For the answer after the data. RFC 5321, 4.5.3.2.6 suggests ten minutes; whoever hangs up earlier does not know."""
@@ -258,6 +269,8 @@ def _at_recipient(code: int, said: str) -> Result:
         return Later(f"{code} {said} at RCPT", code, 0.0 if everybody else GREYLIST_S, everybody)
     if code in WANTS_LOGIN:
         return Barred(f"{code} {said}")
+    if ABOUT_US.search(ADDRESSES.sub("", said)):
+        return Later(f"{code} {said} at RCPT", code, GREYLIST_S, about_us=True)
     return Refused(code, said)
 
 

@@ -68,6 +68,10 @@ WHERE ($1 OR cleared_at IS NULL) AND ($2::bigint IS NULL OR alarm_id < $2)
             SELECT FROM recipient LEFT JOIN enterprise ON enterprise.id = recipient.owner
             WHERE subject IN (recipient.email, recipient.recipient_id::text)
                 AND starts_with(coalesce(enterprise.region, recipient.owner), $4))
+        WHEN kind = 'smtp-refused' AND subject <> 'smtp' THEN EXISTS (
+            SELECT FROM recipient LEFT JOIN enterprise ON enterprise.id = recipient.owner
+            WHERE lower(split_part(recipient.email, '@', 2)) = subject
+                AND starts_with(coalesce(enterprise.region, recipient.owner), $4))
         WHEN kind IN ('nobody-to-tell', 'nobody-left') THEN
             starts_with(coalesce((SELECT region FROM enterprise WHERE id = subject), subject), $4)
         ELSE true END

@@ -122,6 +122,13 @@ async def test_when_nobody_at_the_enterprise_can_be_reached_the_county_is_told(
     assert {"nobody-left", "mail-failed"} <= set(await outbox.alarms())
 
 
+async def test_an_address_that_reads_like_a_relay_may_be_bad(outbox: Outbox, server: MailServer) -> None:
+    server.faults["RCPT relay@example.com"] = ["550 5.1.1 <relay@example.com>: no such user"]
+    await outbox.put("relay@example.com")
+    await outbox.sender(server.url).drain()
+    assert (await outbox.rows("state"))[0] == "failed"
+
+
 async def test_a_bad_address_blocks_nobody_else(outbox: Outbox, server: MailServer) -> None:
     server.faults["RCPT manager@example.com"] = ["550 no such user"]
     alert = await outbox.alert()
@@ -263,6 +270,35 @@ async def test_a_server_that_refuses_our_own_address_is_an_alarm_and_loses_nothi
     outbox.clock.on(minutes=2)
     assert await sender.drain() == 1
     assert await outbox.alarms() == {}
+
+
+RELAYS = (
+    "554 5.7.1 <manager@example.com>: Relay access denied",
+    "550 relay not permitted",
+    "550 5.7.1 Unable to relay for manager@example.com",
+    "553 sorry, that domain isn't in my list of allowed rcpthosts (#5.7.1)",
+    "554 5.7.1 <alerts@tcewatch.example>: Sender address rejected: Access denied",
+    "554 5.7.1 Service unavailable; Client host rejected",
+)
+
+
+@pytest.mark.parametrize("said", RELAYS)
+async def test_a_server_that_does_not_relay_for_us_is_an_alarm_and_no_bad_address(
+    outbox: Outbox, server: MailServer, said: str
+) -> None:
+    server.faults["RCPT manager@example.com"] = [said]
+    await outbox.put()
+    await outbox.put("somebody@other.example", alert_id=await outbox.alert(period="other"))
+    sender = outbox.sender(server.url)
+    assert await sender.drain() == 1, "other domains are not kept waiting"
+    assert await outbox.rows("state, last_code") == [("retry", int(said[:3])), ("sent", 250)]
+    assert await outbox.pool.fetchval("SELECT sum(refused_times) FROM recipient") == 0
+    assert await outbox.alarms() == {"smtp-refused": "example.com"}
+    assert "manager@" not in await alarm_detail(outbox, "smtp-refused")
+    outbox.clock.on(minutes=7)
+    assert await sender.drain() == 1
+    assert await outbox.alarms() == {}
+    assert [email for email, _ in server.kept] == ["somebody@other.example", "manager@example.com"]
 
 
 async def test_a_server_that_wants_a_login_bars_us_and_marks_no_address(outbox: Outbox, server: MailServer) -> None:

@@ -205,19 +205,22 @@ async def test_alarms_name_nobody_outside_the_admins_region(api: Api) -> None:
     await api.sql(
         """INSERT INTO recipient (owner, role, email, name, language)
            VALUES ($1, 'energy_manager', 'own@example.com', 'x', 'en'),
-                  ($2, 'energy_manager', 'foreign@example.com', 'x', 'en')""",
+                  ($2, 'energy_manager', 'foreign@foreign.example', 'x', 'en')""",
         OWN,
         FOREIGN,
     )
     await api.sql(
         """INSERT INTO platform_alarm (kind, subject, detail, since, last_at)
            SELECT kind, subject, 'x', now(), now() FROM unnest($1::text[], $2::text[]) AS new (kind, subject)""",
-        ["smtp-refused", *["mail-failed"] * 2, *["nobody-to-tell"] * 2, "nobody-left"],
-        ["smtp", "own@example.com", "foreign@example.com", OWN, FOREIGN, FOREIGN_REGION],
+        [*["smtp-refused"] * 3, *["mail-failed"] * 2, *["nobody-to-tell"] * 2, "nobody-left"],
+        [
+            *("smtp", "example.com", "foreign.example"),
+            *("own@example.com", "foreign@foreign.example", OWN, FOREIGN, FOREIGN_REGION),
+        ],
     )
     everything = (await api.get("platform-alarms")).json()["items"]
-    assert len(everything) == 6
+    assert len(everything) == 8
     token = {"name": "county", "role": "admin", "scope": OWN_REGION}
     api.tokens["county"] = (await api.post("tokens", token)).json()["token"]
     seen = (await api.get("platform-alarms", role="county")).json()["items"]
-    assert {one["subject"] for one in seen} == {"smtp", "own@example.com", OWN}
+    assert {one["subject"] for one in seen} == {"smtp", "example.com", "own@example.com", OWN}
