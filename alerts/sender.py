@@ -60,7 +60,7 @@ class Row:
     attempts: int
     doubts: int
     plain: bool
-    created_at: datetime
+    tried_since: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ def doubted(row: Row, now: datetime, why: str) -> Settled:
 
 
 def _again(row: Row, now: datetime, chance: float, why: str, code: int | None, at_least: timedelta) -> Settled:
-    if now - row.created_at >= GIVE_UP_AFTER:
+    if now - row.tried_since >= GIVE_UP_AFTER:
         return Settled("failed", code=code, error=f"given up after 72 h: {why}", plain=row.plain, doubts=row.doubts)
     wait = max(backoff(row.attempts, chance), at_least)
     return Settled("retry", now + wait, code, why, row.plain, row.doubts)

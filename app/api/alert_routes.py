@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Path, Query, Request
 from starlette.responses import Response
 
 from alerts.rule import AlertSettings, meanings
@@ -42,6 +42,7 @@ from app.store.registry import Fields, NotThere, WrongField
 router = APIRouter(tags=["alerts"], dependencies=[Depends(known_parameters)])
 
 Text = Annotated[str | None, Query(max_length=100, pattern=r"^[^\x00]*$")]
+MailNumber = Annotated[int, Path(ge=1, lt=(1 << 63) - 1)]
 NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 YEAR = re.compile(r"20[0-9]{2}|2100")
 
@@ -254,6 +255,17 @@ async def list_outbox(
         deps.owner.pool, scope=caller.scope, state=state, limit=asking.limit, after=number_key(asking.cursor)
     )
     return asking.answer(page.items, page.next, "outbox", OutboxOut)
+
+
+@router.post("/outbox/{mail}/resend", operation_id="resendMail", status_code=202, response_model=OutboxOut)
+async def resend_mail(mail: MailNumber, deps: Deps, caller: Writer) -> Response:
+    """Tries a mail that failed anew, under the same Message-ID, for three days as at first."""
+    try:
+        async with deps.owner.engine.begin() as connection:
+            await alert_listings.send_again(connection, mail, scope=caller.scope, actor=caller.actor, now=deps.clock())
+    except NotThere:
+        raise await hidden(deps, caller, "mail", str(mail)) from None
+    return json_answer(await alert_listings.one_mail(deps.owner.pool, mail, scope=caller.scope), 202)
 
 
 @router.get("/platform-alarms", operation_id="listPlatformAlarms", response_model=Listed[PlatformAlarmOut])

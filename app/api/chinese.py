@@ -89,6 +89,7 @@ SENTENCES: Mapping[str, str] = {
     "the first call with this key was carried out; its answer was lost, so read what it made": (
         "使用该键的首次请求已执行，但其答复已丢失；请查询其结果"
     ),
+    "the mail is {}; only one that failed is sent again": "该邮件状态为 {}；仅可重发失败的邮件",
     "the first answer held a secret, which is kept nowhere; rotate it to have another": (
         "首次答复含有密钥，不予保存；如需请轮换以获得新的密钥"
     ),

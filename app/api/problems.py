@@ -24,7 +24,7 @@ from app.api.chinese import fault_in_chinese, in_chinese
 from app.api.oidc import ExtraMissing, ProviderFailed
 from app.store.access import ScopeUnknown
 from app.store.accounts import LoginLocked, LoginRefused
-from app.store.alert_listings import SilenceRefused
+from app.store.alert_listings import NotFailed, SilenceRefused
 from app.store.budgets import AlreadyDecided, Overtaken
 from app.store.co2_sets import DatasetUnknown
 from app.store.coefficients import FactorsOverlap
@@ -146,6 +146,7 @@ PROBLEMS: Mapping[type[Exception], tuple[int, str, str, str]] = {
     MonthInFuture: (422, "month-in-future", "The month has not begun", "月份尚未开始"),
     NotDone: (409, "job-not-done", "The job has no result yet", "任务尚无结果"),
     TooManyWebhooks: (409, "too-many-webhooks", "No more webhooks for this token", "该令牌的回调数量已达上限"),
+    NotFailed: (409, "mail-not-failed", "Only a failed mail is sent again", "仅可重发失败的邮件"),
     TransitionRefused: (409, "transition-refused", "The alert is not in a state for this", "预警当前状态不允许此操作"),
     SilenceRefused: (422, "silence-refused", "This silence is not allowed", "不允许此静默"),
     WrongRule: (422, "wrong-setting", "A setting cannot have this value", "设置取值有误"),

@@ -9,7 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import asyncpg
-from sqlalchemy import Select, and_, insert, or_, select, update
+from sqlalchemy import Select, and_, insert, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from alerts.notice import may_silence
@@ -60,6 +60,18 @@ WHERE starts_with(coalesce(enterprise.region, recipient.owner), $1) AND ($2::tex
     AND ($3::bigint IS NULL OR outbox_id < $3)
 ORDER BY outbox_id DESC LIMIT $4
 """
+A_MAIL = """
+SELECT outbox.state, last_code, last_error, enterprise.id AS enterprise,
+    CASE WHEN enterprise.id IS NULL THEN recipient.owner END AS region
+FROM outbox JOIN recipient USING (recipient_id)
+    LEFT JOIN alert ON alert.alert_id = outbox.alert_id
+    LEFT JOIN enterprise ON enterprise.id = coalesce(alert.enterprise, recipient.owner)
+WHERE outbox_id = :number AND starts_with(coalesce(enterprise.region, recipient.owner), :scope) FOR UPDATE OF outbox
+"""
+SEND_AGAIN = """
+UPDATE outbox SET state = 'queued', attempts = 0, plain = false, next_at = :now, resent_at = :now
+WHERE outbox_id = :number
+"""
 ALARMS = """
 SELECT alarm_id, kind, subject, detail, since, last_at, times, cleared_at FROM platform_alarm
 WHERE ($1 OR cleared_at IS NULL) AND ($2::bigint IS NULL OR alarm_id < $2)
@@ -77,6 +89,10 @@ WHERE ($1 OR cleared_at IS NULL) AND ($2::bigint IS NULL OR alarm_id < $2)
         ELSE true END
 ORDER BY alarm_id DESC LIMIT $3
 """
+
+
+class NotFailed(Exception):
+    """A mail that has not failed is to be sent again. The text says what it is."""
 
 
 class SilenceRefused(ValueError):
@@ -160,6 +176,29 @@ async def outbox_rows(pool: asyncpg.Pool, *, scope: str, state: str | None, limi
     rows = [_timed(row) for row in await pool.fetch(OUTBOX, scope, state, after, limit + 1)]
     more = len(rows) > limit
     return Page(rows[:limit], str(rows[limit - 1]["outbox_id"]) if more else None)
+
+
+async def send_again(connection: AsyncConnection, number: int, *, scope: str, actor: str, now: datetime) -> None:
+    """A failed mail of a region's subtree is tried anew, for as long as a new one. Raises NotThere, NotFailed."""
+    found = (await connection.execute(text(A_MAIL), {"number": number, "scope": scope})).one_or_none()
+    if found is None:
+        raise NotThere("mail", str(number))
+    if found.state != "failed":
+        raise NotFailed(f"the mail is {found.state}; only one that failed is sent again")
+    await connection.execute(text(SEND_AGAIN), {"number": number, "now": now})
+    before = {"state": found.state, "last_code": found.last_code, "last_error": found.last_error}
+    place = {"enterprise": found.enterprise} if found.enterprise else {"region": found.region}
+    await write_audit(
+        connection, actor, "mail.resend", "mail", str(number), before=before, after={"state": "queued"}, place=place
+    )
+
+
+async def one_mail(pool: asyncpg.Pool, number: int, *, scope: str) -> Fields:
+    """A mail as the outbox shows it. Raises NotThere."""
+    row = await pool.fetchrow(OUTBOX, scope, None, number + 1, 1)
+    if row is None or row["outbox_id"] != number:
+        raise NotThere("mail", str(number))
+    return _timed(row)
 
 
 async def alarms(pool: asyncpg.Pool, *, scope: str, cleared: bool, limit: int, after: int | None) -> Page:

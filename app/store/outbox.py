@@ -43,7 +43,7 @@ CLAIM = """
 UPDATE outbox SET state = 'sending', lease_owner = $2, lease_until = $3, attempts = attempts + 1
 FROM recipient WHERE outbox_id = $1 AND recipient.recipient_id = outbox.recipient_id
 RETURNING outbox_id, alert_id, seq, outbox.recipient_id, message_id, "references", email, name, language, payload,
-    attempts, doubts, plain, created_at, level, digest_key
+    attempts, doubts, plain, coalesce(resent_at, created_at) AS tried_since, level, digest_key
 """
 PUT_OFF = """
 UPDATE outbox SET state = 'queued', delivery = 'daily', next_at = $2, attempts = attempts - 1, lease_owner = NULL,
@@ -96,12 +96,18 @@ FROM unnest($1::bigint[], $2::text[], $3::int[], $4::bigint[], $5::text[], $6::t
 ON CONFLICT DO NOTHING RETURNING outbox_id
 """
 WAITING = """
-SELECT recipient_id, array_agg(outbox_id ORDER BY outbox_id) AS rows,
+SELECT min(recipient_id) AS recipient_id, array_agg(outbox_id ORDER BY outbox_id) AS rows,
     jsonb_agg(payload ORDER BY outbox_id) AS items, min(delivery) AS delivery
 FROM (
-    SELECT outbox_id, recipient_id, delivery, payload - 'chart' - 'contributors' AS payload FROM outbox
-    WHERE state = 'queued' AND delivery = ANY ($2) AND next_at <= $1 FOR UPDATE SKIP LOCKED
-) AS each GROUP BY recipient_id ORDER BY recipient_id
+    SELECT outbox_id, recipient_id, lower(email) AS email, delivery, payload - 'chart' - 'contributors' AS payload
+    FROM outbox JOIN recipient USING (recipient_id)
+    WHERE state = 'queued' AND delivery = ANY ($2) AND next_at <= $1 FOR UPDATE OF outbox SKIP LOCKED
+) AS each GROUP BY email ORDER BY recipient_id
+"""
+# Of a digest: what each owner's part of it was. One address may stand for several owners.
+PARTS = """
+SELECT owner, jsonb_agg(payload - 'chart' - 'contributors' ORDER BY outbox_id) AS items
+FROM outbox JOIN recipient USING (recipient_id) WHERE digest_id = $1 GROUP BY owner ORDER BY owner
 """
 MERGED = "UPDATE outbox SET state = 'merged', digest_id = $2, next_at = 'infinity' WHERE outbox_id = ANY ($1)"
 # Where an enterprise lies, from its county upwards.
@@ -112,6 +118,12 @@ WITH RECURSIVE up (code, parent, step) AS (
 )
 SELECT up.code, region_contact.name, region_contact.email, region_contact.language, step
 FROM up JOIN region_contact ON region_contact.region = up.code ORDER BY step, region_contact.email
+"""
+CLEAR_FAILED = """
+UPDATE platform_alarm SET cleared_at = $2 FROM recipient
+WHERE recipient_id = $1 AND platform_alarm.kind = 'mail-failed' AND subject = email AND cleared_at IS NULL
+    AND NOT EXISTS (SELECT FROM outbox JOIN recipient AS other USING (recipient_id)
+                    WHERE outbox.state = 'failed' AND other.email = subject)
 """
 OWNER = "SELECT id, region, contacts FROM enterprise WHERE id = $1"
 TRIED = """
@@ -196,30 +208,44 @@ class StoredOutbox:
                 return False
             if settled.address_bad:
                 await connection.execute(ADDRESS_BAD, row.recipient_id, now, settled.error or "")
+            if settled.state == "sent":
+                await connection.execute(CLEAR_FAILED, row.recipient_id, now)
             if settled.state == "failed":
                 await self._tell_next(connection, row, done, now)
         return True
 
     async def _tell_next(self, connection: Connection, row: Row, done: asyncpg.Record, now: datetime) -> None:
         """The next contact hears what the failed one did not: the enterprise's others, then the regions above it."""
-        owner = await connection.fetchval("SELECT owner FROM recipient WHERE recipient_id = $1", row.recipient_id)
-        key, seq = done["digest_key"], done["seq"]
+        key, seq, level = done["digest_key"], done["seq"], Level.of(done["level"])
         tried = {found["email"].lower() for found in await connection.fetch(TRIED, row.alert_id, key, seq)}
-        others = [one for one in await addressees(connection, owner) if one.contact.email.lower() not in tried]
-        if not others:
-            await connection.execute(
-                RAISE_ALARM, "nobody-left", owner, f"nobody could be told of {row.message_id}", now
-            )
-            return
-        (recipient_id,) = await recipients(connection, others[:1])
+        further: dict[int, dict[str, Any]] = {}
+        for owner, payload in await self._parts(connection, row):
+            others = [one for one in await addressees(connection, owner) if one.contact.email.lower() not in tried]
+            if not others:
+                why = f"nobody could be told of {row.message_id}"
+                await connection.execute(RAISE_ALARM, "nobody-left", owner, why, now)
+                continue
+            (recipient_id,) = await recipients(connection, others[:1])
+            if recipient_id in further:
+                further[recipient_id]["items"] += payload["items"]
+            else:
+                further[recipient_id] = payload
+        following = [
+            Waiting(row.alert_id, seq, who, str(Reason.NEXT_CONTACT), level, Delivery.IMMEDIATE, payload, now, key)
+            for who, payload in further.items()
+        ]
+        await enqueue(connection, following, domain=self._domain, now=now)
+
+    async def _parts(self, connection: Connection, row: Row) -> list[tuple[str, dict[str, Any]]]:
+        """What was to be told, by whose it is: nobody is told in the place of an owner what is another's."""
         payload = dict(row.payload)
         if "items" not in payload:
             payload["reason"] = str(Reason.NEXT_CONTACT)
-        level = Level.of(done["level"])
-        following = Waiting(
-            row.alert_id, seq, recipient_id, str(Reason.NEXT_CONTACT), level, Delivery.IMMEDIATE, payload, now, key
-        )
-        await enqueue(connection, [following], domain=self._domain, now=now)
+        parts = await connection.fetch(PARTS, row.outbox_id)
+        if len(parts) > 1:
+            return [(part["owner"], payload | {"items": json.loads(part["items"])}) for part in parts]
+        owner = await connection.fetchval("SELECT owner FROM recipient WHERE recipient_id = $1", row.recipient_id)
+        return [(owner, payload)]
 
     async def alarm(self, kind: str, subject: str, detail: str, now: datetime) -> None:
         await self._pool.execute(RAISE_ALARM, kind, subject, detail[:2000], now)
@@ -243,7 +269,7 @@ def _row(found: asyncpg.Record) -> Row:
         attempts=found["attempts"],
         doubts=found["doubts"],
         plain=found["plain"],
-        created_at=found["created_at"],
+        tried_since=found["tried_since"],
     )
 
 
@@ -313,7 +339,7 @@ async def merge(
     domain: str,
     now: datetime,
 ) -> int:
-    """One mail a recipient of all that waits for it by now, in the caller's transaction. Answers how many mails.
+    """One mail an address of all that waits for it by now, in the caller's transaction. Answers how many mails.
 
     `now` carries the local zone: its day stands in the mail. `key` names the digest; the same key makes no second one.
     """

@@ -6,16 +6,20 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
+from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
 
 from alerts.mail import TEMPLATES
-from alerts.rule import Level
+from alerts.notice import Contact, Delivery
+from alerts.rule import Level, Role
 from alerts.sender import Settled, backoff, circuit_pause_s
 from alerts.smtp import Server, WrongServer, server_of
+from app.store.outbox import Addressee, Waiting, enqueue, merge, recipients
 from tests.alerts.a_mail_server import CUT, SLOW, Certificate, MailServer, only, serving
-from tests.alerts.an_outbox import CONTACTS, Outbox, an_outbox
+from tests.alerts.a_notice import facts
+from tests.alerts.an_outbox import CONTACTS, DOMAIN, REGION, ZONE, Outbox, an_outbox
 from tests.e2e.service import free_port
 
 
@@ -120,6 +124,60 @@ async def test_when_nobody_at_the_enterprise_can_be_reached_the_county_is_told(
     await outbox.put(alert_id=await outbox.alert(period="another"))
     assert await outbox.sender(server.url).drain() == 0
     assert {"nobody-left", "mail-failed"} <= set(await outbox.alarms())
+
+
+async def test_a_failed_mail_that_is_sent_again_ends_its_alarm(outbox: Outbox, server: MailServer) -> None:
+    server.faults["RCPT manager@example.com"] = ["550 mailbox closed"]
+    await outbox.put()
+    sender = outbox.sender(server.url)
+    await sender.drain()
+    assert await outbox.alarms() == {"mail-failed": "manager@example.com"}
+    await outbox.pool.execute("UPDATE outbox SET state = 'queued', next_at = $1 WHERE state = 'failed'", outbox.clock())
+    assert await sender.drain() == 1
+    assert await outbox.alarms() == {}
+
+
+def said(mail: EmailMessage) -> str:
+    """The text part of a mail."""
+    body = mail.get_body(("plain",))
+    assert body is not None
+    return str(body.get_content())
+
+
+async def of_two_counties(outbox: Outbox, email: str) -> None:
+    """Rows of a night for somebody who stands for two counties, one a county; and the digest of them."""
+    async with outbox.pool.acquire() as connection, connection.transaction():
+        for owner in (REGION, "445302"):
+            alert_id = await outbox.alert(period=owner)
+            contact = Contact("Both", email if owner == REGION else email.upper(), "en")
+            (who,) = await recipients(connection, [Addressee(owner, Role.COUNTY, contact)])
+            told = facts(level="orange", alert=alert_id, name=f"plant of {owner}")
+            row = Waiting(alert_id, 2, who, "raised", Level.ORANGE, Delivery.GROUPED, told, outbox.clock.now)
+            await enqueue(connection, [row], domain=DOMAIN, now=outbox.clock.now)
+        now = outbox.clock.now.astimezone(ZONE)
+        await merge(connection, [Delivery.GROUPED], key="run1", top=50, link=None, domain=DOMAIN, now=now)
+
+
+async def test_one_person_of_two_counties_gets_one_mail_a_night(outbox: Outbox, server: MailServer) -> None:
+    await of_two_counties(outbox, "both@example.com")
+    assert await outbox.sender(server.url).drain() == 1
+    (mail,) = server.mails()
+    for owner in (REGION, "445302"):
+        assert f"plant of {owner}" in said(mail)
+    assert await outbox.rows("state") == ["merged", "merged", "sent"]
+
+
+async def test_who_is_told_instead_of_them_hears_of_their_own_county_alone(outbox: Outbox, server: MailServer) -> None:
+    await outbox.pool.execute("INSERT INTO region_contact VALUES ('445302', 'other@example.com', 'Other', 'en')")
+    server.faults["RCPT both@example.com"] = ["550 no such user"]
+    await of_two_counties(outbox, "both@example.com")
+    assert await outbox.sender(server.url).drain() == 2
+    told = {email: said(mail) for (email, _), mail in zip(server.kept, server.mails(), strict=True)}
+    assert set(told) == {"county@example.com", "other@example.com"}
+    assert f"plant of {REGION}" in told["county@example.com"]
+    assert "plant of 445302" not in told["county@example.com"]
+    assert "plant of 445302" in told["other@example.com"]
+    assert f"plant of {REGION}" not in told["other@example.com"]
 
 
 async def test_an_address_that_reads_like_a_relay_may_be_bad(outbox: Outbox, server: MailServer) -> None:

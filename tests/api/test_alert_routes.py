@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import io
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from alerts.rule import AlertSettings
-from tests.api.a_service import CITY, FOREIGN, FOREIGN_REGION, OWN, OWN_REGION, Api, is_problem
+from app.store.outbox import StoredOutbox
+from tests.api.a_service import CITY, FOREIGN, FOREIGN_REGION, NOW, OWN, OWN_REGION, Api, is_problem
 
 ALERT = 900_001
 
@@ -199,6 +201,32 @@ async def test_the_outbox_shows_what_nobody_got(api: Api) -> None:
     assert (failed["state"], failed["next_at"], failed["email"]) == ("failed", None, "m@example.com")
     notices = (await api.get(f"alerts/{ALERT}", role="enterprise")).json()["notices"]
     assert [one["state"] for one in notices] == ["failed", "sent?"]
+
+
+async def test_a_failed_mail_is_sent_again_by_an_admin_of_its_region_and_the_trail_says_so(api: Api) -> None:
+    await api.sql(
+        """WITH who AS (INSERT INTO recipient (owner, role, email, name, language)
+               VALUES ($1, 'energy_manager', 'm@example.com', 'm', 'en') RETURNING recipient_id)
+           INSERT INTO outbox (seq, digest_key, recipient_id, kind, level, delivery, payload, message_id, state,
+               next_at, attempts, plain, last_code, created_at)
+           SELECT 2, 'x', recipient_id, 'raised', 'orange', 'immediate', '{}', 'x', 'failed', 'infinity', 9, true, 550,
+               $2::timestamptz - interval '9 days' FROM who""",
+        OWN,
+        NOW,
+    )
+    ((number,),) = await api.sql("SELECT outbox_id FROM outbox")
+    for scope, status in ((FOREIGN_REGION, 404), (OWN_REGION, 202)):
+        token = (await api.post("tokens", {"name": scope, "role": "admin", "scope": scope})).json()["token"]
+        api.tokens["county"] = token
+        answer = await api.post(f"outbox/{number}/resend", {}, role="county")
+        assert answer.status_code == status, answer.text
+    assert (answer.json()["state"], answer.json()["attempts"]) == ("queued", 0)
+    is_problem(await api.post(f"outbox/{number}/resend", {}), 409, "mail-not-failed")
+    row = await StoredOutbox(api.database.pool, domain="x", zone=ZoneInfo("Asia/Shanghai")).claim("me", NOW, NOW)
+    assert row is not None
+    assert (row.outbox_id, row.tried_since, row.plain) == (number, NOW, False), "its three days begin anew"
+    line = await api.sql("SELECT before ->> 'last_code', enterprise FROM audit WHERE action = 'mail.resend'")
+    assert line == [("550", OWN)]
 
 
 async def test_alarms_name_nobody_outside_the_admins_region(api: Api) -> None:

@@ -57,6 +57,11 @@ OBJECTS: dict[str, dict[str, dict[str, str]]] = {
         "foreign": {"alert": "900002"},
         "missing": {"alert": "900003"},
     },
+    "/outbox/{mail}": {
+        "own": {"mail": "900001"},
+        "foreign": {"mail": "900002"},
+        "missing": {"mail": "900003"},
+    },
     "/gateways/{gateway}": {
         "own": {"gateway": "gw-own"},
         "foreign": {"gateway": "gw-foreign"},
@@ -239,6 +244,12 @@ INSERT INTO meter_exchange (exchange_id, meter_id, at, old_final, new_initial, r
 INSERT INTO reading_decision (decision_id, meter_id, ts, says, reason, decided_by)
     OVERRIDING SYSTEM VALUE SELECT $1, meter_id, '2026-10-02T00:00Z', 'discard', 'x', 'test'
     FROM meter WHERE enterprise = $2;
+WITH who AS (INSERT INTO recipient (owner, role, email, name, language)
+    VALUES ($2, 'energy_manager', 'm@example.com', 'm', 'en') RETURNING recipient_id)
+    INSERT INTO outbox (outbox_id, alert_id, seq, recipient_id, kind, level, delivery, payload, message_id, state,
+        next_at, created_at)
+    OVERRIDING SYSTEM VALUE SELECT $1, $1, 2, recipient_id, 'raised', 'orange', 'immediate', '{}', 'x', 'failed',
+        'infinity', now() FROM who;
 INSERT INTO meter_multiplier (multiplier_id, meter_id, valid_from, multiplier, recorded_by)
     OVERRIDING SYSTEM VALUE SELECT $1, meter_id, '2026-10-01T00:00Z', 2, 'test' FROM meter WHERE enterprise = $2
 """

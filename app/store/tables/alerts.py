@@ -201,6 +201,7 @@ outbox = Table(
     Column("digest_id", BigInteger, ForeignKey("outbox.outbox_id")),
     moment("created_at"),
     moment("sent_at", null=True),
+    moment("resent_at", null=True),
     Index(
         "outbox_once",
         "alert_id",
