@@ -6,9 +6,11 @@ import uuid
 from collections.abc import Mapping
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api import (
@@ -166,6 +168,8 @@ class Answer:
         headers["X-Request-Id"] = self._request.state.request_id
         headers.update(_allowance(self._request))
         headers.setdefault("Cache-Control", "no-store")
+        if message["status"] == 405:
+            headers["Allow"] = ", ".join(_methods(self._request.scope)) or headers.get("Allow", "")
         headers["X-Content-Type-Options"] = "nosniff"
 
 
@@ -173,6 +177,15 @@ def _allowance(request: Request) -> Mapping[str, str]:
     """What the caller may still ask in this minute."""
     allowance: Allowance | None = getattr(request.state, "allowance", None)
     return {} if allowance is None else allowance.headers()
+
+
+def _methods(scope: Scope) -> list[str]:
+    """What may be done on a path: each method is a route of its own, and a refusal names those of the first alone."""
+    inner = {"type": "http", "method": scope["method"], "path": scope["path"].removeprefix(PREFIX), "root_path": ""}
+    routes: list[APIRoute] = scope["app"].state.api_routes
+    return sorted(
+        {method for route in routes if route.matches(inner)[0] is not Match.NONE for method in route.methods or ()}
+    )
 
 
 def _fits(request: Request, body_max_bytes: int) -> bool:

@@ -107,7 +107,12 @@ def _year_to_write(year: str) -> int:
     return checked_year(int(year))
 
 
-@router.put("/enterprises/{enterprise}/budgets/{year}", operation_id="putBudget", response_model=BudgetOut)
+@router.put(
+    "/enterprises/{enterprise}/budgets/{year}",
+    operation_id="putBudget",
+    response_model=BudgetOut,
+    responses={201: {"model": BudgetOut, "description": "The first of this year on this basis"}},
+)
 async def put_budget(enterprise: str, year: str, body: BudgetIn, deps: Deps, caller: Supervising) -> Response:
     """Another revision, in force at once; with `approved: false` a proposal. The same again changes nothing.
 

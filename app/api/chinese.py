@@ -215,6 +215,7 @@ SENTENCES: Mapping[str, str] = {
         "某日所知的数据按月份和能源品种留存；请以 P1M 或 P1Y、total 或 carrier 查询"
     ),
     # what is there
+    "no CO2 data set {}; there are {}": "没有二氧化碳排放因子数据集 {}；可用：{}",
     "no {} {}": "没有{} {}",
     "there is no {} {}": "没有{} {}",
     "{} {} exists already": "{} {} 已存在",
@@ -224,6 +225,11 @@ SENTENCES: Mapping[str, str] = {
     "scope {} is unknown; for the role {} it is {}": "没有范围 {}；角色 {} 的范围应为 {}",
     "{} is the service's own name at the broker": "{} 是本服务在消息服务中的名称",
     # parameters and bodies
+    "is no address": "不是网址",
+    "has to begin with https://": "须以 https:// 开头",
+    "needs a host and may hold neither user, password nor fragment": "须有主机名，且不得含用户名、密码或片段标识",
+    "is written with letters, digits and signs of ASCII": "只能使用 ASCII 字母、数字和符号",
+    "{} is no public address": "{} 不是公网地址",
     "it should be later than from; the range is [from, to)": "应晚于 from；区间为 [from, to)",
     "the cursor belongs to another list": "游标属于另一列表",
     "the cursor cannot be read; take `next` of the answer before as it is": "无法解析游标；请原样使用上一页的 next",
@@ -352,12 +358,17 @@ def _shape(sentence: str) -> re.Pattern[str]:
 SHAPES = [(_shape(sentence), chinese) for sentence, chinese in sorted(SENTENCES.items(), key=lambda it: -len(it[0]))]
 
 
+FIELD = re.compile(r"[a-z0-9_]+")
+
+
 def in_chinese(sentence: str) -> str | None:
-    """The sentence in Chinese, or None when it is not known. A field's name in front stays as it is."""
+    """The sentence in Chinese, or None when it is not known. A field's name in front stays in front."""
+    field, colon, rest = sentence.partition(": ")
+    if colon and FIELD.fullmatch(field) and (said := in_chinese(rest)) is not None:
+        return f"{NOUNS.get(field, field)}：{said}"
     for shape, chinese in SHAPES:
         if (found := shape.fullmatch(sentence)) is not None:
             return chinese.format(*(NOUNS.get(part) or in_chinese(part) or part for part in found.groups()))
-    field, colon, rest = sentence.partition(": ")
     said = in_chinese(rest) if colon else None
     return None if said is None else f"{field}：{said}"
 

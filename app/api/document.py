@@ -70,6 +70,8 @@ SEEN = {
     "description": "The ETag of the object as it was read: 412 if it has changed since.",
     "schema": {"type": "string"},
 }
+WRITTEN = r"^[+-]?[0-9]{1,18}(\.[0-9]{1,17})?$"
+"""A number as a string. Its bounds are those of the number beside it, which no pattern can say."""
 METHODS = ("get", "post", "put", "patch", "delete")
 
 
@@ -84,6 +86,7 @@ def document(app: FastAPI) -> dict[str, Any]:
             schemas.pop(name, None)
         for model in (ProblemOut, JobOut):
             schemas[model.__name__] = model.model_json_schema()
+        _write_numbers(schemas)
         routes = {(PREFIX + route.path, method): route for route in app.state.api_routes for method in route.methods}
         for path, method, operation in operations_of(made):
             operation["responses"].pop("422", None)
@@ -107,6 +110,17 @@ def operations_of(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str
         for method in METHODS:
             if method in methods:
                 yield path, method, methods[method]
+
+
+def _write_numbers(part: Any) -> None:
+    """Says of each decimal that is taken as a number or as a string which strings are meant."""
+    if isinstance(part, dict):
+        ways = part.get("anyOf", [])
+        kinds = {way.get("type") for way in ways}
+        if "number" in kinds and "integer" not in kinds and {"type": "string"} in ways:
+            ways[ways.index({"type": "string"})] = {"type": "string", "pattern": WRITTEN}
+    for inner in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+        _write_numbers(inner)
 
 
 def _describe(path: str, method: str, operation: dict[str, Any], route: APIRoute) -> None:

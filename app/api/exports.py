@@ -14,7 +14,7 @@ import io
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, urlencode
@@ -249,6 +249,8 @@ def _typed(value: Any, kind: str) -> Any:
             return float(value)
         case "time":
             return datetime.fromisoformat(value) if isinstance(value, str) else value
+        case "date":
+            return date.fromisoformat(value) if isinstance(value, str) else value
         case "text":
             shown = cell(value)
             return str(value) if isinstance(value, str) else str(shown)

@@ -150,7 +150,13 @@ def _after_output(cursor: str | None) -> tuple[date, int] | None:
         raise BadCursor("the cursor belongs to another list") from error
 
 
-@router.post("/lines/{line}/outputs", operation_id="enterOutput", status_code=201, response_model=OutputOut)
+@router.post(
+    "/lines/{line}/outputs",
+    operation_id="enterOutput",
+    status_code=201,
+    response_model=OutputOut,
+    responses={200: {"model": OutputOut, "description": "It was entered before"}},
+)
 async def enter_output(line: str, body: OutputIn, deps: Deps, caller: Reporting) -> Response:
     """A month's output. Another quantity for the same month is its next revision; the same again answers 200."""
     found = await visible_line(deps, caller, line)

@@ -559,7 +559,13 @@ async def _insert(connection: AsyncConnection, table: Any, values: Fields, kind:
     return dict(row._mapping)
 
 
+NUMBERS_END = 1 << 31
+"""The tables count in four bytes: a number beyond them is of nothing."""
+
+
 async def _found(connection: AsyncConnection, table: Any, kind: str, meter: Fields, number: int) -> Fields:
+    if not 0 < number < NUMBERS_END:
+        raise NotThere(kind, str(number))
     is_it = (table.c[f"{kind}_id"] == number) & (table.c.meter_id == meter["meter_id"])
     row = (await connection.execute(select(table).where(is_it))).one_or_none()
     if row is None:

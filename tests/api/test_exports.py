@@ -93,6 +93,14 @@ async def asked(api: Api, address: str) -> exports.Asked:
     return found
 
 
+@pytest.mark.parametrize("form", sorted(READERS))
+async def test_a_day_is_a_day_in_every_form(api: Api, form: str) -> None:
+    await api.sql("UPDATE meter SET calibrated_until = '2027-03-01'")
+    for address in (f"enterprises/{OWN}/quality?month=2026-10", "meters?"):
+        rows = READERS[form]((await api.get(f"{address}&format={form}")).content)
+        assert str(rows[1][rows[0].index("calibrated_until")])[:10] == "2027-03-01"
+
+
 @pytest.mark.parametrize("interval", ["PT1H", "P1D", "P1M", "P1Y"])
 async def test_a_series_in_pieces_is_the_series(api: Api, interval: str) -> None:
     params = f"from=2026-01-05T07:30:00Z&to=2026-03-02&interval={interval}&by=total"

@@ -26,8 +26,8 @@ from tests.wait import soon
 ROOT = Path(__file__).parents[2]
 ROW = re.compile(r"^\| `([a-z0-9-]+)` \| (\d{3}) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
 DOOR_ROW = re.compile(r"^\| `([a-z0-9-]+)` \| (\d{3}) \| ([^|]+) \|$", re.MULTILINE)
-ROOMS = ("app/api", "app/store", "energy", "ingest/accounts.py", "ingest/mqtt.py", "alerts")
-SAYING = {kind.__name__ for kind in problems.PROBLEMS} | {"of_status", "HTTPException"}
+ROOMS = ("app/api", "app/store", "energy", "ingest/accounts.py", "ingest/mqtt.py", "alerts", "app/webhooks/address.py")
+SAYING = {kind.__name__ for kind in problems.PROBLEMS} | {"of_status", "HTTPException", "ForbiddenAddress"}
 
 
 def page() -> str:
@@ -95,6 +95,18 @@ def test_every_sentence_has_its_chinese() -> None:
     assert len(found) > 20
     without = [f"{where}: {said}" for where, said in found if in_chinese(said.replace("{}", "X")) is None]
     assert without == [], "add these to SENTENCES in app/api/chinese.py"
+
+
+@pytest.mark.parametrize(
+    ("said", "chinese"),
+    [
+        ("carrier: 'x' is no carrier; GET /api/v1/carriers lists them", "没有能源品种 'x'；见 GET /api/v1/carriers"),
+        ("no CO2 data set 'x'; there are a, b", "没有二氧化碳排放因子数据集 'x'；可用：a, b"),
+        ("url: has to begin with https://", "url：须以 https:// 开头"),
+    ],
+)
+def test_a_sentence_is_translated_whole(said: str, chinese: str) -> None:
+    assert (in_chinese(said) or "").removeprefix("能源品种：") == chinese
 
 
 def test_no_translation_loses_or_invents_what_a_sentence_holds() -> None:

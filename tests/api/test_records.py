@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import pytest
+
 from tests.api.a_service import OWN, Api, is_problem
 
 METER = f"meters/{OWN}/E001"
@@ -330,3 +332,9 @@ async def test_of_two_decisions_at_once_one_is_taken_and_the_other_is_told_so(ap
         "exchange-before-last-exchange",
     }
     assert len(await api.sql("SELECT FROM meter_exchange")) == len(await api.sql("SELECT FROM reading_decision")) == 1
+
+
+@pytest.mark.parametrize("kind", ["exchanges", "multipliers", "decisions"])
+@pytest.mark.parametrize("number", [0, -1, (1 << 31) - 1, 1 << 31, 1 << 63, 1 << 70])
+async def test_a_number_beyond_all_numbers_is_of_nothing(api: Api, kind: str, number: int) -> None:
+    is_problem(await api.post(f"{METER}/{kind}/{number}/revoke", {"reason": "not there"}), 404, "not-found")

@@ -1,8 +1,9 @@
 """Every operation of the document, asked by schemathesis with what fits its schemas and with what does not.
 
-Two of its phases: fuzzing, and of the cases of its coverage phase (the edges of each schema, some 6,000) a seeded
-sample of each operation. The stateful phase needs links that this document does not have; what a sequence of calls does
-is in the other tests.
+Its phases: fuzzing, the coverage of each schema's edges, and sequences of calls by the links it infers from the
+document (what one operation answers is what another asks for). All of its checks are on. What keeps its schemas is
+given the names of things that are there (tests.api.what_is_there), and is then taken, or refused by a rule that no
+schema can say; those are listed there, by operation and code.
 """
 
 from __future__ import annotations
@@ -10,28 +11,34 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, seed, settings
-from hypothesis.errors import Unsatisfiable
+from hypothesis.errors import FlakyStrategyDefinition, Unsatisfiable
 from schemathesis.checks import not_a_server_error
 from schemathesis.config import GenerationConfig
 from schemathesis.core.result import Ok
 from schemathesis.generation import GenerationMode
+from schemathesis.generation.stateful import run_state_machine_as_test
 from schemathesis.specs.openapi import checks
 
 from app.api.openapi import text
+from app.api.problems import every_problem
 from app.store.access import create_token
 from app.store.database import open_database
 from tests.api.a_service import CITY, own_things, two_enterprises
+from tests.api.what_is_there import BY_RULE, usable
 from tests.e2e.service import Service
 
-EXAMPLES, EDGES = 2, 8
-"""Of each operation: fuzzed examples of each kind, and edges. Some thousand requests in all."""
+EXAMPLES = 4
+"""Fuzzed, of each operation and kind."""
+SCENARIOS, STEPS = 30, 8
+SEED = 20261124
 ENDLESS = {"listenToEvents"}
 """A stream that never ends is no answer that can be looked at whole; tests/api/test_live.py listens to it."""
 OF_THE_LOG_IN = {"logIn", "logOut", "logOutEverywhere", "changePassword"}
@@ -42,13 +49,15 @@ CHECKS = [
     checks.content_type_conformance,
     checks.response_headers_conformance,
     checks.response_schema_conformance,
+    checks.positive_data_acceptance,
     checks.negative_data_rejection,
-    checks.ignored_auth,
+    checks.missing_required_header,
     checks.unsupported_method,
+    checks.allow_header_conformance,
+    checks.ignored_auth,
+    checks.use_after_free,
+    checks.ensure_resource_availability,
 ]
-"""All that look at one answer but `positive_data_acceptance`: that a schema is kept does not make a body right. A
-credit code has a check character, a month must have begun, a unit must fit its carrier: such a body is refused by 422.
-`use_after_free` and `ensure_resource_availability` look at sequences of calls."""
 
 
 @pytest.fixture(scope="module")
@@ -85,22 +94,28 @@ def test_every_operation_of_the_document_is_understood() -> None:
     assert set(OPERATIONS) == named
 
 
+def test_every_rule_is_of_an_operation_and_a_problem_that_exist() -> None:
+    codes = {code for _, code, _, _ in every_problem()}
+    assert {name for name, _ in BY_RULE} <= set(OPERATIONS)
+    assert {code for _, code in BY_RULE} <= codes
+
+
 @pytest.mark.parametrize("name", sorted(set(OPERATIONS) - ENDLESS - OF_THE_LOG_IN))
 def test_no_answer_is_outside_of_the_document(service: tuple[str, str], name: str) -> None:
     url, token = service
     headers = {"Authorization": f"Bearer {token}"}
-    asked(OPERATIONS[name], GenerationMode.POSITIVE, url, headers)
-    # An operation without parameters cannot be asked wrongly.
-    with suppress(Unsatisfiable):
-        asked(OPERATIONS[name], GenerationMode.NEGATIVE, url, headers)
+    choosing = random.Random(name)
     modes = [GenerationMode.POSITIVE, GenerationMode.NEGATIVE]
-    edges = list(SCHEMA.iter_coverage_cases(OPERATIONS[name], generation_modes=modes, generation_config=GENERATION))
-    for case in random.Random(name).sample(edges, min(EDGES, len(edges))):
-        looked_at(case, url, headers)
+    for mode in modes:
+        # An operation without parameters cannot be asked wrongly.
+        with suppress(Unsatisfiable):
+            asked(OPERATIONS[name], mode, lambda case: looked_at(case, url, headers, choosing))
+    for case in SCHEMA.iter_coverage_cases(OPERATIONS[name], generation_modes=modes, generation_config=GENERATION):
+        looked_at(case, url, headers, choosing)
 
 
-def asked(operation: Any, mode: GenerationMode, url: str, headers: dict[str, str]) -> None:
-    @seed(20261124)
+def asked(operation: Any, mode: GenerationMode, look: Callable[[Any], None]) -> None:
+    @seed(SEED)
     @settings(
         max_examples=EXAMPLES,
         deadline=None,
@@ -110,13 +125,79 @@ def asked(operation: Any, mode: GenerationMode, url: str, headers: dict[str, str
     )
     @given(case=operation.as_strategy(generation_mode=mode))
     def each(case: Any) -> None:
-        looked_at(case, url, headers)
+        look(case)
 
     each()
 
 
-def looked_at(case: Any, url: str, headers: dict[str, str]) -> None:
+def looked_at(case: Any, url: str, headers: dict[str, str], choosing: random.Random) -> None:
+    if case.meta.generation.mode.is_positive:
+        usable(case, name_of(case), choosing)
     answer = case.call(base_url=url, headers=headers, timeout=20)
-    # A change whose If-Match no longer fits is refused before its body is looked at.
-    looking = [check for check in CHECKS if answer.status_code != 412 or check is not checks.negative_data_rejection]
-    case.validate_response(answer, checks=looking, headers=headers)
+    case.validate_response(answer, checks=checks_for(case, answer), headers=headers)
+
+
+def name_of(case: Any) -> str:
+    return str(case.operation.definition.raw["operationId"])
+
+
+def checks_for(case: Any, answer: Any) -> list[Any]:
+    """All, but for what a rule refuses, and what an If-Match that no longer fits refuses before its body is read."""
+    skipped = []
+    if answer.status_code == 412:
+        skipped.append(checks.negative_data_rejection)
+    if answer.status_code == 422 and (name_of(case), answer.json()["code"]) in BY_RULE:
+        skipped.append(checks.positive_data_acceptance)
+    return [check for check in CHECKS if check not in skipped]
+
+
+def test_sequences_of_calls_stay_within_the_document(service: tuple[str, str], database_url: str) -> None:
+    """What was made is there, what was removed is gone. Each sequence has its own token: it may revoke it."""
+    url, _ = service
+    left_out = sorted(ENDLESS | OF_THE_LOG_IN)
+    machine = SCHEMA.exclude(operation_id=left_out).as_state_machine()
+    done: Counter[int] = Counter()
+
+    class Sequence(machine):  # type: ignore[misc, valid-type]  # made from the document
+        def setup(self) -> None:
+            self.choosing = random.Random(SEED)
+            self.headers = {"Authorization": f"Bearer {asyncio.run(a_token(database_url))}"}
+
+        def before_call(self, case: Any) -> None:
+            if case.meta is None or case.meta.generation.mode.is_positive:
+                usable(case, name_of(case), self.choosing, path=False)
+
+        def get_call_kwargs(self, case: Any) -> dict[str, Any]:
+            return {"base_url": url, "headers": self.headers, "timeout": 20}
+
+        def validate_response(self, response: Any, case: Any, additional_checks: Any = None, **kwargs: Any) -> None:
+            done[response.status_code // 100] += 1
+            case.validate_response(
+                response,
+                # How wrong requests are refused is the other test's; here it is what follows on what.
+                checks=[one for one in checks_for(case, response) if one is not checks.negative_data_rejection],
+                headers=self.headers,
+                transport_kwargs=kwargs,
+                recorder=self.recorder,
+            )
+
+    for number in range(SCENARIOS):
+        # What is answered depends on the sequences before; to Hypothesis that looks like a strategy that changes.
+        with suppress(FlakyStrategyDefinition):
+            run_state_machine_as_test(
+                seed(SEED + number)(type(f"Sequence{number}", (Sequence,), {})),
+                settings=settings(
+                    max_examples=2,
+                    stateful_step_count=STEPS,
+                    deadline=None,
+                    database=None,
+                    phases=[Phase.generate],
+                    suppress_health_check=list(HealthCheck),
+                ),
+            )
+    assert done[2] > SCENARIOS, done
+
+
+async def a_token(database_url: str) -> str:
+    async with open_database(database_url, pool_size=1) as database:
+        return await create_token(database, role="admin", scope=CITY, name="of a sequence")

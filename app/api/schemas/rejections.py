@@ -39,7 +39,7 @@ class RejectionOut(BaseModel):
 class ReplayIn(Body):
     """Which refused readings to try again; without a filter all that the caller may see."""
 
-    ids: list[Annotated[int, Field(ge=1, lt=2**63)]] | None = Field(
+    ids: list[Annotated[int, Field(ge=1, le=10**18)]] | None = Field(
         default=None, min_length=1, max_length=1000, description="`rejected_id` of the list."
     )
     gateway: FilterWord | None = None
