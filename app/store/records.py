@@ -119,6 +119,7 @@ async def revoke_exchange(
     database: Database, meter: Fields, number: int, reason: str, actor: str, now: datetime
 ) -> Fields:
     """The exchange did not happen, or not so; its multiplier goes with it. Raises NotThere and RevokedAlready."""
+    _could_be("exchange", number)
     async with database.engine.begin() as connection:
         await _lock(connection, meter)
         decided = select(reading_decision.c.decision_id).where(
@@ -563,9 +564,13 @@ NUMBERS_END = 1 << 31
 """The tables count in four bytes: a number beyond them is of nothing."""
 
 
-async def _found(connection: AsyncConnection, table: Any, kind: str, meter: Fields, number: int) -> Fields:
+def _could_be(kind: str, number: int) -> None:
     if not 0 < number < NUMBERS_END:
         raise NotThere(kind, str(number))
+
+
+async def _found(connection: AsyncConnection, table: Any, kind: str, meter: Fields, number: int) -> Fields:
+    _could_be(kind, number)
     is_it = (table.c[f"{kind}_id"] == number) & (table.c.meter_id == meter["meter_id"])
     row = (await connection.execute(select(table).where(is_it))).one_or_none()
     if row is None:
