@@ -37,6 +37,7 @@ WHOLE_LISTS = {
     "listStuck": "of one meter in a range that is bounded itself",
     "listAlertSettings": "one for each region that has its own",
     "getRegionContacts": "of one region",
+    "listClosingDays": "of one region, a line for each change of its day",
     "getRegionTargets": "of one region",
     "listWebhooks": "a caller's own, of which there may be a few",
 }
