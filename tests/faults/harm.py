@@ -8,7 +8,9 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 
+from tests.faults.proxy import Proxy
 from tests.faults.site import Site
+from tests.wait import until
 
 # Where a harm lasts, its length is what is tried: these pauses are the harm itself, not a wait for its end.
 
@@ -95,17 +97,22 @@ def slow_ways(site: Site, chance: random.Random) -> None:
     """300 ms more on each way: the service on another continent than its database or its broker."""
     for way in (site.to_database, site.to_broker):
         way.slow(delay_s=0.3)
-        time.sleep(chance.uniform(0.5, 1.5))
+        _hindered(way, chance.randint(2, 6))
         way.slow()
 
 
 def lossy_ways(site: Site, chance: random.Random) -> None:
-    """One packet in a hundred is lost between the service and its servers."""
+    """Packets are lost between the service and its servers."""
     for way in (site.to_database, site.to_broker):
         way.lose(chance)
-    time.sleep(chance.uniform(0.5, 1.5))
-    for way in (site.to_database, site.to_broker):
+        _hindered(way, chance.randint(1, 3))
         way.lose(None)
+
+
+def _hindered(way: Proxy, chunks: int) -> None:
+    """Waits until so many more chunks had to wait: gateways always send, so some come by."""
+    enough = way.hindered + chunks
+    until(lambda: way.hindered >= enough, what="something had to wait on this way", deadline_s=60, pause_s=0.01)
 
 
 def pause_service(site: Site, chance: random.Random) -> None:

@@ -32,6 +32,8 @@ class Proxy:
         self._chance: random.Random | None = None
         self._refusing = False
         self._trap: bytes | None = None
+        self.hindered = 0
+        """How many chunks were made to wait: by a slow way, or because a packet was lost."""
         self.sprung = 0
         """How often a connection was cut because its client had said the words of the trap."""
         self.port = 0
@@ -136,8 +138,10 @@ class Proxy:
         while chunk := await source.read(CHUNK):
             await self._open.wait()
             if self._delay_s or self._bytes_per_s != float("inf"):
+                self.hindered += 1
                 await asyncio.sleep(self._delay_s + len(chunk) / self._bytes_per_s)
             if self._chance is not None and self._chance.random() < LOST_SHARE:
+                self.hindered += 1
                 await asyncio.sleep(SENT_AGAIN_AFTER_S)
             if deaf.is_set():
                 break

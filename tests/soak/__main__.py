@@ -23,17 +23,19 @@ PARTS: Mapping[str, Callable[[], AbstractContextManager[Run]]] = {
     "ingest": harmed_ingest,
 }
 
+RUNS: Mapping[str, int] = {"alerts": 1_000, "ingest": 200}
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     made = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
     made.add_argument("part", choices=sorted(PARTS), help="what is soaked")
-    made.add_argument("--runs", type=int, default=200, help="how many runs at most")
+    made.add_argument("--runs", type=int, help=f"how many runs at most; else {RUNS}")
     made.add_argument("--seed", type=int, default=1, help="seed of the first run; each following has the next number")
     made.add_argument("--minutes", type=float, default=60.0, help="no new run after so many minutes")
     asked = made.parse_args(arguments)
     broken = []
     with PARTS[asked.part]() as run:
-        for seed in seeds(asked.seed, asked.runs, asked.minutes * 60):
+        for seed in seeds(asked.seed, asked.runs or RUNS[asked.part], asked.minutes * 60):
             try:
                 print(f"{asked.part} {seed}: {run(seed)}", flush=True)
             except AssertionError as error:
