@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
 from collections.abc import Coroutine, Mapping
 from datetime import UTC, date, datetime, timedelta
@@ -17,7 +18,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 from uvicorn.loops.auto import auto_loop_factory
 
-from app.settings import PREFIX, Settings, WrongSetting, read_settings
+from app.settings import PREFIX, Settings, WrongSetting, read_settings, unread
 from app.stack.cli import stack_app
 
 if TYPE_CHECKING:
@@ -145,6 +146,8 @@ def serve(
         known = ", ".join(ServiceRole)
         raise fail(f"--roles {roles}: choose from {known}, with commas between", WRONG_USE) from error
     set_up_logs(settings.log_format)
+    for line in unread(os.environ):
+        logging.getLogger("tcewatch").warning("a variable nobody reads", extra={"why": line})
     try:
         run(settings, run_service(settings, chosen))
     except WrongSetting as error:

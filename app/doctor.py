@@ -31,7 +31,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from app.settings import PREFIX, Settings, WrongSetting
+from app.settings import PREFIX, Settings, WrongSetting, unread
 from app.stack import packages
 from app.stack.database import NEEDED_BYTES as DATABASE_NEEDS_BYTES
 from app.stack.places import CACHE_VARIABLE, STATE_VARIABLE, cache_dir, state_dir
@@ -74,7 +74,8 @@ def examine(settings: Settings) -> list[Finding]:
     without = any(finding.state == "missing" for finding in servers)
     limits = asyncio.run(examine_broker_limits(settings))
     listeners = [examine_http(settings), *examine_listener(settings)]
-    return [*examine_machine(needs_stack=without), *servers, *limits, *listeners]
+    strays = [Finding("settings", "note", line, f"unset {line.split()[0]}") for line in unread(os.environ)]
+    return [*examine_machine(needs_stack=without), *strays, *servers, *limits, *listeners]
 
 
 def wrong_settings(error: WrongSetting) -> list[Finding]:

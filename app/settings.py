@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +17,8 @@ from ingest.listening import ListenAt, read_address
 from ingest.partition import Partition
 
 PREFIX = "TCEWATCH_"
+READ_ELSEWHERE = ("CACHE_DIR", "GATEWAY_SECRET", "STATE_DIR", "TEST_DATA")
+"""By the local stack, by `replay`, and by tests."""
 PASSWORD = re.compile(r"(://[^:/@]*:).*@")
 
 
@@ -261,6 +265,25 @@ def read_settings(**overrides: Any) -> Settings:
         return Settings(**overrides)
     except ValidationError as error:
         raise WrongSetting("\n".join(map(_line, error.errors()))) from error
+
+
+def unread(environment: Mapping[str, str]) -> list[str]:
+    """A line for each variable that looks like a setting and is none, with the one it may be meant for.
+
+    No reason to stop: Kubernetes tells every container of a service called tcewatch in variables of its own.
+    """
+    known = [*(name.upper() for name in Settings.model_fields), *READ_ELSEWHERE]
+    found = [name for name in sorted(environment) if name.upper().startswith(PREFIX)]
+    return [f"{name} is no setting{_meant(rest, known)}" for name in found if (rest := _own_part(name)) not in known]
+
+
+def _own_part(variable: str) -> str:
+    return variable.upper().removeprefix(PREFIX)
+
+
+def _meant(name: str, known: Sequence[str]) -> str:
+    near = get_close_matches(name, known, 1)
+    return f"; {PREFIX}{near[0]} is one" if near else ""
 
 
 def _line(error: Any) -> str:
