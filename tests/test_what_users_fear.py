@@ -1,8 +1,4 @@
-"""Where to find the test of each case in which programs of this kind are known to fail; each named test exists.
-
-Not in this table: five hundred enterprises that fall silent at once. The nearest there is has thousands turn red at
-once; loss of contact goes the same way through the engine, but has no test of that size of its own.
-"""
+"""Where to find the test of each case in which programs of this kind are known to fail; each named test exists."""
 
 from __future__ import annotations
 
@@ -32,6 +28,9 @@ CASES: dict[str, tuple[str, ...]] = {
     "one meter's backlog while all others are current": (
         "rollup/test_what_others_lose.py::test_a_meters_backlog_of_three_days_counts_while_all_others_are_current",
     ),
+    "five hundred enterprises silent at once": (
+        "alerts/test_engine.py::test_five_hundred_fall_silent_at_once_and_nobody_is_taken_to_save",
+    ),
     "two evaluators at once, and a figure around the line": (
         "alerts/test_engine.py::test_two_engines_evaluate_once",
         "alerts/test_engine.py::test_one_open_alert_a_key_whatever_runs_at_once",
@@ -55,7 +54,7 @@ CASES: dict[str, tuple[str, ...]] = {
         "api/test_scopes.py::test_what_is_not_theirs_looks_to_them_as_if_it_did_not_exist",
     ),
     "very many notices in one night": (
-        "alerts/test_engine.py::test_thousands_turn_red_in_one_night_and_each_contact_gets_one_mail",
+        "alerts/test_engine.py::test_ten_thousand_turn_orange_in_one_night_and_everybody_gets_one_mail",
     ),
     "a stored figure that is broken": (
         "rollup/test_figures.py::test_a_stored_figure_broken_at_any_level_is_found_and_named_and_alerted",

@@ -338,19 +338,52 @@ async def test_the_year_is_closed_with_what_came_of_it(bench: Bench) -> None:
     assert (await bench.rows_of_history())[-1] == 15
 
 
-async def test_thousands_turn_red_in_one_night_and_each_contact_gets_one_mail(database_url: str) -> None:
-    names = [code(number) for number in range(2_500)]
+async def queued(bench: Bench) -> list[tuple[int, int, bool]]:
+    """Mails, people, and whether these are the county's."""
+    rows = await bench.pool.fetch(
+        """SELECT count(*), count(DISTINCT recipient_id), owner = '445303' AS county
+           FROM outbox JOIN recipient USING (recipient_id) WHERE state = 'queued' GROUP BY 3 ORDER BY 3"""
+    )
+    return [(row[0], row[1], row[2]) for row in rows]
+
+
+async def all_sent(bench: Bench) -> None:
+    await bench.pool.execute("UPDATE outbox SET state = 'sent', sent_at = $1 WHERE state = 'queued'", bench.clock.now)
+
+
+async def test_ten_thousand_turn_orange_in_one_night_and_everybody_gets_one_mail(database_url: str) -> None:
+    """Each contact that night, and the county, when nobody has acknowledged in three working days, one for all."""
+    names = [code(number) for number in range(10_000)]
     async with a_bench(database_url, enterprises=names) as bench:
         for name in names:
-            bench.source.changes[name] = {"spent": Decimal(1010), "spent_measured": Decimal(1010), "p_over": 0.1}
-        await bench.engine.look()
-        rows = await bench.pool.fetch(
-            """SELECT count(*) AS mails, count(DISTINCT recipient_id) AS people, owner = '445303' AS county
-               FROM outbox JOIN recipient USING (recipient_id) WHERE state = 'queued' GROUP BY 3 ORDER BY 3"""
-        )
-        assert [tuple(row) for row in rows] == [(2_500, 2_500, False), (1, 1, True)]
+            bench.source.changes[name] = {"spent": Decimal(960), "spent_measured": Decimal(960), "p_over": 0.1}
+        await bench.nights(1)
+        assert set(await bench.alerts("level", "phase = 'active'")) == {("orange",)}
+        assert await queued(bench) == [(10_000, 10_000, False)]
+        await all_sent(bench)
+        await bench.nights(2)
+        assert await queued(bench) == []
+        await bench.nights(1)
+        assert await queued(bench) == [(1, 1, True)]
         merged = await bench.pool.fetchval("SELECT count(*) FROM outbox WHERE state = 'merged'")
-        assert merged == 2_500
+        assert merged == 10_000
+
+
+async def test_five_hundred_fall_silent_at_once_and_nobody_is_taken_to_save(database_url: str) -> None:
+    names = [code(number) for number in range(500)]
+    async with a_bench(database_url, enterprises=names) as bench:
+        await bench.nights(8)
+        assert set(await bench.alerts("phase, level", "kind = 'trend'")) == {("active", "orange")}
+        await all_sent(bench)
+        bench.source.p_over = steady(0.0)
+        bench.source.late_s = dict.fromkeys(names, 8 * 86_400.0)
+        await bench.nights(1)
+        assert set(await bench.alerts("phase, level", "kind = 'trend'")) == {("held", "orange")}
+        assert len(await bench.alerts("phase", "kind = 'data' AND phase = 'active'")) == 500
+        assert await queued(bench) == [(500, 500, False)]
+        bench.source.late_s, bench.source.p_over = {}, steady(0.9)
+        await bench.nights(1)
+        assert set(await bench.alerts("phase, level", "kind = 'trend'")) == {("active", "orange")}
 
 
 async def test_what_rose_is_told_to_whoever_listens(bench: Bench) -> None:
