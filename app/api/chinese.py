@@ -83,7 +83,7 @@ SENTENCES: Mapping[str, str] = {
     "log-in by OpenID Connect needs: pip install 'tcewatch[oidc]'": (
         "使用 OpenID Connect 登录须安装：pip install 'tcewatch[oidc]'"
     ),
-    "{} has 1 to 200 visible characters": "{} 须为 1 至 200 个可见字符",
+    "{} has 1 to 200 visible characters, none of them a quotation mark": "{} 须为 1 至 200 个可见字符，不含引号",
     "this Idempotency-Key came before with another request": "该 Idempotency-Key 已用于另一请求",
     "the first call with this key is still being worked on": "使用该键的首次请求仍在处理",
     "the first call with this key was carried out; its answer was lost, so read what it made": (

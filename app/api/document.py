@@ -61,7 +61,7 @@ KEY = {
     "in": "header",
     "required": False,
     "description": "The same key with the same request within a day is done once and answered the same.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[!#-~]+$"},
+    "schema": {"type": "string", "minLength": 1, "maxLength": 202, "pattern": '^([!#-~]{1,200}|"[!#-~]{1,200}")$'},
 }
 SEEN = {
     "name": "If-Match",

@@ -24,7 +24,8 @@ from app.store import once
 from app.store.once import Claim, KeptAnswer, in_turn
 
 IDEMPOTENCY_HEADER = "Idempotency-Key"
-KEY = re.compile(r'"?([\x21\x23-\x7e]{1,200})"?')
+KEY = re.compile(r'([!#-~]{1,200})|"([!#-~]{1,200})"')
+"""As it is, or as a structured field's string."""
 CHANGING = ("PUT", "PATCH", "DELETE")
 SECRETS = ("secret", "token", "signing_secret")
 """Fields of an answer that are shown once and kept nowhere in the clear."""
@@ -58,10 +59,10 @@ async def first_time(request: Request, deps: ApiDeps, caller: str) -> None:
         return
     found = KEY.fullmatch(sent)
     if found is None:
-        raise BadKey(f"{IDEMPOTENCY_HEADER} has 1 to 200 visible characters")
+        raise BadKey(f"{IDEMPOTENCY_HEADER} has 1 to 200 visible characters, none of them a quotation mark")
     digest = hashlib.sha256(f"{request.method} {request.url.path}?{request.url.query}\n".encode())
     digest.update(await request.body())
-    answer = await once.begin(deps.owner, caller, found[1], digest.digest(), deps.clock())
+    answer = await once.begin(deps.owner, caller, found[1] or found[2], digest.digest(), deps.clock())
     if isinstance(answer, Claim):
         request.state.once = Once(answer, _holds_secret(request))
         once.work_for(answer)

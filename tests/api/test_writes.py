@@ -127,7 +127,7 @@ async def test_a_secret_is_not_kept_for_a_second_answer(api: Api) -> None:
     assert made not in kept
 
 
-@pytest.mark.parametrize("key", ["", " ", "a b", "x" * 201, "\t"])
+@pytest.mark.parametrize("key", ["", " ", "a b", "x" * 201, "\t", '"half', '""'])
 async def test_a_key_that_is_none(api: Api, key: str) -> None:
     is_problem(await post(api, "enterprises", COMPANY, key), 422, "bad-idempotency-key")
 
