@@ -21,6 +21,7 @@ USED, PLAN, BAND, AHEAD, OVER = "#1f5f9e", "#7a8790", "#f3d9b8", "#d9730d", "#c0
 @dataclass(frozen=True, slots=True)
 class Curve:
     """A year: sums to the end of each month, in one unit. `at`: how far the year is, 0..12 months, for `used[-1]`.
+    `since`: where data begins, 0..12 months; nothing is drawn as used before it.
 
     `used` holds the sums of the months that are over or running; `plan` twelve; the projection's end is None when there
     is none.
@@ -34,6 +35,7 @@ class Curve:
     middle: float | None
     high: float | None
     unit: str
+    since: float = 0.0
 
 
 def png(curve: Curve) -> bytes:
@@ -56,8 +58,8 @@ def png(curve: Curve) -> bytes:
 
 
 def _used(curve: Curve) -> list[tuple[float, float]]:
-    whole = [(float(number), value) for number, value in enumerate(curve.used[:-1], start=1)]
-    return [(0.0, 0.0), *whole, (curve.at, curve.used[-1])] if curve.used else []
+    whole = [(float(month), value) for month, value in enumerate(curve.used[:-1], start=1) if month > curve.since]
+    return [(min(curve.since, curve.at), 0.0), *whole, (curve.at, curve.used[-1])] if curve.used else []
 
 
 def _nice(value: float) -> float:

@@ -105,6 +105,8 @@ def inputs_of(position: Position) -> dict[str, Any]:
                 "cover30": position.cover30,
                 "estimated30": position.estimated30,
                 "late_s": position.late_s,
+                "unmeasured_days": position.unmeasured_days,
+                "assumed": position.assumed,
             }
         case DataPosition():
             return {

@@ -31,7 +31,9 @@ class BudgetPosition:
     Energies net, in the unit of the budget (tce, or tCO2 for `basis` co2). `spent_measured` is the part of `spent` that
     was measured, not interpolated. `cover30` and `estimated30`: measured and estimated share of the last 30 days, 0..1.
     `late_s`: lateness of the worst meter beyond its interval, in seconds. `p_over` and the projection are None when
-    nothing can be projected. `months` are the whole ones of the year, `plan` all twelve.
+    nothing can be projected. `unmeasured_days`: of the days of the year that are over, those without data; `assumed`:
+    what the projection takes them for, in the budget's unit. `measured_from`: the first day with data. `months` are the
+    whole ones of the year, `plan` all twelve.
     """
 
     enterprise: str
@@ -55,11 +57,20 @@ class BudgetPosition:
     late_s: float
     months: tuple[MonthFigure, ...] = ()
     plan: tuple[Decimal, ...] = ()
+    unmeasured_days: float = 0.0
+    assumed: float = 0.0
+    measured_from: date | None = None
 
     @property
     def days_left_share(self) -> float:
         """Share of the year that is left, 0..1."""
         return max(0.0, (date(self.year + 1, 1, 1) - self.day).days / DAYS_OF_YEAR)
+
+    @property
+    def unmeasured_share(self) -> float:
+        """Share, 0..1, of the year's days that are over and were not measured."""
+        over = (min(self.day, date(self.year + 1, 1, 1)) - date(self.year, 1, 1)).days
+        return min(1.0, self.unmeasured_days / max(over, 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +139,11 @@ def data_state(settings: AlertSettings, position: BudgetPosition) -> Data:
 
 
 def trend(settings: AlertSettings, position: BudgetPosition) -> Signal:
-    """The probability of ending above the budget."""
+    """The probability of ending above the budget.
+
+    Where too much of the year was not measured it is a probability of assumed energy, and is held. What has been
+    measured already is the business of `actual`, which has no such limit: what is missing only makes it less.
+    """
     p_over = position.p_over or 0.0
     allowed = [level for level in RAISED if _may_rise(settings, position, level)]
     on = max((level for level in allowed if p_over >= settings.trend_on(level)), default=Level.GREEN)
@@ -139,8 +154,14 @@ def trend(settings: AlertSettings, position: BudgetPosition) -> Signal:
         confirm_days=settings.confirm_days,
         clear_days=settings.clear_days,
         at_once=position.day.day == settings.month_close_day,
-        data=data_state(settings, position),
+        data=_trend_data(settings, position),
     )
+
+
+def _trend_data(settings: AlertSettings, position: BudgetPosition) -> Data:
+    found = data_state(settings, position)
+    assumed = position.unmeasured_share > settings.unmeasured_max
+    return Data.MISSING if found is Data.OK and assumed else found
 
 
 def _may_rise(settings: AlertSettings, position: BudgetPosition, level: Level) -> bool:

@@ -144,7 +144,7 @@ def _chart_in_words(language: str, facts: Facts) -> str:
     """What the chart shows, for who does not see it: the sum to the end of each month beside the plan's."""
     chart = facts["chart"]
     months = (
-        f"{number:02d}: {used:,.0f} / {plan:,.0f}"
+        f"{number:02d}: {'–' if number <= chart.get('since', 0) else f'{used:,.0f}'} / {plan:,.0f}"
         for number, (used, plan) in enumerate(zip(chart["used"], chart["plan"], strict=False), start=1)
     )
     head = "累计用能 / 计划" if language == ZH else "Used / planned, summed up"
@@ -162,6 +162,7 @@ def _curve(facts: Facts) -> Curve:
         middle=facts["projected"],
         high=facts["high80"],
         unit=facts["unit"],
+        since=float(chart.get("since", 0)),
     )
 
 

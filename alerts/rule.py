@@ -162,6 +162,11 @@ class AlertSettings:
         "below this measured share of the last 30 days a trend is held, neither raised nor cleared",
         "近30日实测覆盖率低于此值时保持原级别",
     )
+    unmeasured_max: float = _share(
+        0.33,
+        "trend: held while more than this share of the year's elapsed days was not measured",
+        "年内已过天数中未计量比例高于此值时保持趋势预警原级别",
+    )
     red_estimated_max: float = _share(
         0.05,
         "no trend red while more than this share of the last 30 days is estimated",

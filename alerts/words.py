@@ -83,6 +83,7 @@ LABELS: Mapping[str, Mapping[str, str]] = {
         "budget": "年度预算",
         "spent": "累计用能",
         "planned": "计划进度",
+        "unmeasured": "年内未计量天数（预计中按常年补入）",
         "projected": "年末预计（80% 区间）",
         "p_over": "超预算概率",
         "crossing": "预计超预算日期",
@@ -111,6 +112,7 @@ LABELS: Mapping[str, Mapping[str, str]] = {
         "budget": "Budget of the year",
         "spent": "Used so far",
         "planned": "Plan to date",
+        "unmeasured": "Days of the year not measured (assumed in the projection)",
         "projected": "Projected year end (80 % interval)",
         "p_over": "Probability of an overrun",
         "crossing": "Budget expected to be passed on",
@@ -263,6 +265,8 @@ def _budget(language: str, facts: Facts) -> list[tuple[str, str]]:
         (words["projected"], f"{amount(facts['projected'], unit)} ({low} – {high})"),
         (words["p_over"], percent(facts["p_over"])),
     ]
+    if facts.get("unmeasured_days", 0) >= 1:
+        found.append((words["unmeasured"], _unmeasured(language, facts)))
     if facts.get("crossing"):
         found.append((words["crossing"], facts["crossing"]))
     if facts.get("before"):
@@ -274,6 +278,12 @@ def _budget(language: str, facts: Facts) -> list[tuple[str, str]]:
     found.append((words["data"], _moment(facts["as_of"])))
     found.append((words["cover"], f"{percent(facts['cover30'], 1)} / {percent(facts['estimated30'], 1)}"))
     return found
+
+
+def _unmeasured(language: str, facts: Facts) -> str:
+    days = f"{facts['unmeasured_days']:.0f}"
+    said = f"{days} 天" if language == ZH else f"{days} day{'' if days == '1' else 's'}"
+    return f"{said} ({amount(facts['assumed'], facts['unit'])})"
 
 
 def _before(language: str, facts: Facts) -> str:

@@ -114,7 +114,10 @@ class Position:
 
     `spent` is what was measured, exclusions taken off; it is None when nothing was measured. `completeness` is the
     measured share, 0 to 1, of the elapsed year's due time, `recent_cover` that of its last 30 days; `months` is the
-    number of months that are over. `notes` say what was assumed, as stable words.
+    number of months that are over. `unmeasured_days` of the days that are over were not measured, counted from the
+    year's first; `assumed` is what the projection adds for them, in tonnes (its median), and no part of `spent`.
+    `measured_from` is the first day of the year of which anything is known. `notes` say what was assumed, as stable
+    words.
     """
 
     budget: Budget
@@ -128,6 +131,9 @@ class Position:
     completeness: float
     recent_cover: float
     months: int
+    unmeasured_days: float
+    assumed: float
+    measured_from: date | None
     notes: tuple[str, ...] = ()
 
 
@@ -192,7 +198,8 @@ class Standing:
     `history`: earlier years, newest first, each of 12 net monthly totals (None: not measured), exclusions taken off.
     `months`: the months of the year that are over or running. `spent`: their exact sum, exclusions (`excluded`) taken
     off; None when nothing was measured. `completeness` and `recent_cover`: the measured shares, 0 to 1, of the time
-    readings were due for, in the elapsed year and in the 30 days before `as_of`.
+    readings were due for, in the elapsed year and in the 30 days before `as_of`. `unmeasured_days`: days that are over
+    and of which nothing is known, added up from parts of days; `measured_from`: the first day of the year with data.
     """
 
     as_of: Moment
@@ -203,6 +210,8 @@ class Standing:
     completeness: float
     recent_cover: float
     notes: tuple[str, ...] = ()
+    unmeasured_days: float = 0.0
+    measured_from: date | None = None
 
 
 def position_of(
@@ -236,6 +245,9 @@ def position_of(
         completeness=standing.completeness,
         recent_cover=standing.recent_cover,
         months=sum(one.elapsed >= 1 for one in standing.months),
+        unmeasured_days=standing.unmeasured_days,
+        assumed=found.assumed(),
+        measured_from=standing.measured_from,
         notes=tuple(notes),
     )
 

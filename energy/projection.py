@@ -136,6 +136,10 @@ class Outlook:
         """The year's total at so many spreads from the median."""
         return self.spent + (self.missing + math.fsum(self.rest)) * math.exp(self.level + quantile * self.spread)
 
+    def assumed(self) -> float:
+        """What is added for the days that are over and were not measured: the median, in the unit of `spent`."""
+        return self.missing * math.exp(self.level)
+
     def against(self, budget: float) -> Projection:
         """The projection for one budget. Raises BudgetNotPositive."""
         limit = checked(budget)

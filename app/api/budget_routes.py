@@ -233,6 +233,9 @@ def position_out(found: Position, as_of: str) -> dict[str, Any]:
         "completeness": found.completeness,
         "recent_cover": found.recent_cover,
         "months": found.months,
+        "unmeasured_days": found.unmeasured_days,
+        "assumed": found.assumed,
+        "measured_from": found.measured_from,
         "notes": list(found.notes),
     }
 

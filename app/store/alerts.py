@@ -773,14 +773,19 @@ def _chart(position: BudgetPosition) -> dict[str, Any] | None:
         total += by_month.get(month, 0.0)
         used.append(total)
     year_end = date(position.year + 1, 1, 1)
-    at = 12.0 if position.day >= year_end else position.day.month - 1 + (position.day.day - 1) / 30.5
+    at = 12.0 if position.day >= year_end else _months_to(position.day)
     if at > len(used):
         used.append(float(position.spent))
     plan, total = [], 0.0
     for planned in position.plan:
         total += float(planned)
         plan.append(total)
-    return {"used": used, "at": round(at, 3), "plan": plan}
+    return {"used": used, "at": round(at, 3), "since": round(_months_to(position.measured_from), 3), "plan": plan}
+
+
+def _months_to(first: date | None) -> float:
+    """How far the year is, 0..12 months, at the start of a day; 0 for none."""
+    return 0.0 if first is None else first.month - 1 + (first.day - 1) / 30.5
 
 
 async def _regions_of(connection: Connection, rows: Sequence[asyncpg.Record]) -> dict[str, str]:

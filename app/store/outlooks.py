@@ -292,6 +292,9 @@ class StoredPositions:
             late_s=late.late_s if day.year == budget.year else 0.0,
             months=whole,
             plan=tuple(budget.monthly),
+            unmeasured_days=standing.unmeasured_days,
+            assumed=standing.assumed,
+            measured_from=standing.measured_from,
         )
 
     async def _months(self, named: Sequence[str], year: int, day: date) -> dict[str, dict[int, _Month]]:

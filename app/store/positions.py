@@ -302,6 +302,7 @@ class _Ledger:
         self._column = {day: i for i, day in enumerate(read.axis)}
         months = [owed.column[month] for month in clock.begun]
         self._whole = (read.covers[:, months] >= WHOLE).tolist()
+        self._covers: list[list[float]] = read.covers[:, months].tolist()
         self._there = read.months.there[:, months].tolist()
         self._heard = (read.months.known_us[:, months] > 0).tolist()
         self._figures = {basis: table[:, months].tolist() for basis, table in read.months.figures.items()}
@@ -331,7 +332,27 @@ class _Ledger:
             completeness=self._complete[row],
             recent_cover=self._recent[row],
             notes=tuple(sorted(notes)),
+            unmeasured_days=self._unmeasured_days(name, basis),
+            measured_from=self._measured_from(row),
         )
+
+    def _unmeasured_days(self, name: str, basis: BudgetBasis) -> float:
+        """Days that are over and for which the projection has to assume something: without readings, or a factor."""
+        row, moment, found = self._row[name], self._clock.moment, 0.0
+        for place, month in enumerate(self._clock.begun):
+            known = self._covers[row][place] if self._known(name, basis, place) else 0.0
+            if known < WHOLE:
+                found += (1 - known) * sum(moment.over(day) for day in days_of(month))
+        return found
+
+    def _measured_from(self, row: int) -> date | None:
+        """The first day of the year of which anything is known."""
+        place = next((place for place, heard in enumerate(self._heard[row]) if heard), None)
+        if place is None:
+            return None
+        known_us = self._read.days.known_us[row]
+        days = (day for day in days_of(self._clock.begun[place]) if day in self._column)
+        return next((day for day in days if known_us[self._column[day]] > 0), self._clock.begun[place])
 
     def history(self, name: str, basis: BudgetBasis) -> History:
         """Earlier years, newest first, up to the oldest of which anything is known."""
@@ -510,5 +531,7 @@ def _kept(one: Position, evaluated_at: datetime) -> tuple[Any, ...]:
         one.completeness,
         one.recent_cover,
         one.months,
+        one.unmeasured_days,
+        one.assumed,
         " ".join(one.notes),
     )

@@ -109,6 +109,23 @@ def test_what_is_not_measured_is_not_judged(changes: dict[str, object], said: Da
     assert period(DEFAULTS, position).data is said
 
 
+@pytest.mark.parametrize(("unmeasured_days", "said"), [(66.0, Data.OK), (67.0, Data.MISSING), (200.0, Data.MISSING)])
+def test_a_trend_of_assumed_energy_is_held(unmeasured_days: float, said: Data) -> None:
+    """200 days are over on 20 July; a plant that was connected late in them is not red for what it may have used."""
+    position = a_position(p_over=1.0, unmeasured_days=unmeasured_days, assumed=900.0)
+    found = trend(DEFAULTS, position)
+    assert (found.on, found.data) == (RED, said)
+    assert trend(replace(DEFAULTS, unmeasured_max=1.0), position).data is Data.OK
+
+
+def test_what_was_measured_alone_alarms_whatever_is_assumed_beside_it() -> None:
+    position = a_position(spent=Decimal(1001), spent_measured=Decimal(1001), unmeasured_days=150.0, assumed=900.0)
+    found = actual(DEFAULTS, position)
+    assert (found.on, found.fact, found.data) == (RED, True, Data.OK)
+    nearly = actual(DEFAULTS, a_position(spent=Decimal(951), spent_measured=Decimal(951), unmeasured_days=150.0))
+    assert (nearly.on, nearly.data) == (ORANGE, Data.OK)
+
+
 @pytest.mark.parametrize(
     ("spent", "planned", "day", "level", "fact"),
     [

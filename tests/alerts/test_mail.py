@@ -16,11 +16,13 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from alerts.chart import HEIGHT, LEFT, RIGHT, TOP, USED, WIDTH
 from alerts.mail import FORMULA_STARTS, MOST_BYTES, LetterUnusable, fallback, render
 from app.api import answers
 from tests.alerts.a_notice import SENDER, facts, letter
 
 AT = datetime(2026, 7, 20, 0, 30, tzinfo=UTC)
+USED_RGB = tuple(bytes.fromhex(USED.removeprefix("#")))
 
 
 def parsed(raw: bytes) -> EmailMessage:
@@ -79,6 +81,32 @@ def test_every_fact_stands_in_text_and_html(language: str) -> None:
     if language == "both":
         assert text.index("法定代表人") < text.index("legal representative")
         assert mail["Content-Language"] == "zh-CN, en"
+
+
+def test_days_that_were_not_measured_stand_with_what_is_assumed_for_them() -> None:
+    payload = facts(unmeasured_days=141.6, assumed=48200.0)
+    chinese, english = words(rendered(payload)), words(rendered(payload, language="en"))
+    assert "年内未计量天数（预计中按常年补入）: 142 天 (48,200.0 tce)" in chinese
+    assert "Days of the year not measured (assumed in the projection): 142 days (48,200.0 tce)" in english
+    for whole in (facts(), facts(unmeasured_days=0.4, assumed=12.0)):
+        assert "未计量" not in words(rendered(whole))
+
+
+def test_the_line_of_what_was_used_begins_where_the_data_does() -> None:
+    late = {
+        "used": [0, 0, 0, 0, 2000, 12000, 19000],
+        "at": 6.6,
+        "since": 4.7,
+        "plan": [10000.0 * i for i in range(1, 13)],
+    }
+    mail = rendered(facts(chart=late))
+    assert "04: – / 40,000; 05: 2,000 / 50,000" in words(mail)
+    picture = Image.open(io.BytesIO(part(mail, "image/png").get_content())).convert("RGB")
+    drawn = [x for x in range(LEFT, WIDTH) for y in range(TOP, HEIGHT) if picture.getpixel((x, y)) == USED_RGB]
+    begins = LEFT + (WIDTH - LEFT - RIGHT) * 4.7 / 12
+    assert begins - 3 <= min(drawn) <= begins + 3
+    whole = Image.open(io.BytesIO(part(rendered(facts()), "image/png").get_content())).convert("RGB")
+    assert any(whole.getpixel((x, y)) == USED_RGB for x in range(LEFT, LEFT + 20) for y in range(TOP, HEIGHT))
 
 
 @pytest.mark.parametrize(

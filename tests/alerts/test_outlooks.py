@@ -11,7 +11,9 @@ from zoneinfo import ZoneInfo
 import asyncpg
 import pytest
 
-from alerts.evaluate import BudgetPosition, DataPosition, IntegrityPosition, MeterPosition
+from alerts.evaluate import BudgetPosition, DataPosition, IntegrityPosition, MeterPosition, trend
+from alerts.rule import DEFAULTS
+from alerts.states import Data
 from app.store.database import plain_url
 from app.store.outlooks import Outage, StoredPositions
 from energy.interval import SiteCalendar
@@ -114,6 +116,30 @@ async def test_a_budget_stands_where_its_figures_and_readings_put_it(pool: async
     kept = await pool.fetchrow("SELECT overrun_probability FROM budget_position")
     assert kept is not None
     assert kept[0] == found.p_over
+
+
+async def test_a_plant_that_was_connected_in_the_middle_of_the_year_says_what_is_assumed(pool: asyncpg.Pool) -> None:
+    """First heard of on 21 May: 140 of 200 days were not measured, and 4 t a day are assumed for each."""
+    await budget(pool, 1200)
+    late = datetime(2026, 5, 21, tzinfo=ZONE)
+    await pool.execute("DELETE FROM enterprise_day WHERE start < $1", late)
+    await pool.execute("DELETE FROM enterprise_month WHERE start < $1", datetime(2026, 5, 1, tzinfo=ZONE))
+    await pool.execute(
+        """UPDATE enterprise_month SET (tce_equivalent_net, measured_us, estimated_us)
+               = (44, 11 * 23 * 3600000000::bigint, 11 * 3600000000::bigint) WHERE start = $1""",
+        datetime(2026, 5, 1, tzinfo=ZONE),
+    )
+    await pool.execute("UPDATE meter SET first_at = $1", late)
+    (found,) = [one for one in await positions(pool) if isinstance(one, BudgetPosition)]
+    assert (found.spent, found.measured_from) == (Decimal(240), date(2026, 5, 21))
+    assert found.unmeasured_days == pytest.approx(140)
+    assert found.unmeasured_share == pytest.approx(0.7)
+    assert found.projected is not None
+    assert 0 < found.assumed < found.projected - 240
+    kept = await pool.fetchrow("SELECT unmeasured_days, assumed FROM budget_position")
+    assert kept is not None
+    assert tuple(kept) == (found.unmeasured_days, found.assumed)
+    assert trend(DEFAULTS, found).data is Data.MISSING
 
 
 async def test_a_feed_that_stopped_is_late_and_the_outage_of_the_service_is_not_its_fault(pool: asyncpg.Pool) -> None:

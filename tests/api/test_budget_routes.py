@@ -255,6 +255,20 @@ async def test_a_hole_in_the_data_does_not_hide_an_overrun(api: Api, hole: int) 
     assert found["overrun_probability"] > 0.98
     assert found["completeness"] == pytest.approx(1 - hole / 327, abs=0.005)
     assert found["notes"] == ["missing-days-added"]
+    assert found["unmeasured_days"] == pytest.approx(hole, abs=0.5)
+    assert found["assumed"] == pytest.approx(106 * found["unmeasured_days"], rel=0.03)
+    assert found["measured_from"] == "2026-01-01"
+
+
+async def test_a_plant_connected_in_the_middle_of_the_year_says_how_much_of_its_end_is_assumed(api: Api) -> None:
+    await consumed(api, OWN, every_day(date(2026, 6, 20), date(2026, 11, 24), 100))
+    await api.put(BUDGET, a_budget(tce=36500, monthly=None))
+    found = await position(api)
+    assert (found["spent"], found["measured_from"]) == (15700, "2026-06-20")
+    assert found["unmeasured_days"] == pytest.approx(170, abs=0.5)
+    assert found["assumed"] == pytest.approx(100 * found["unmeasured_days"], rel=0.05)
+    to_come = found["projection"]["p50"] - found["spent"] - found["assumed"]
+    assert to_come == pytest.approx(38 * 100, rel=0.05)
 
 
 async def test_a_year_without_history_stands_on_its_plan(api: Api) -> None:

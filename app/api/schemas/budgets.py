@@ -106,6 +106,13 @@ class PositionOut(BaseModel):
     completeness: float = Field(ge=0, le=1, description="Measured share of the elapsed year.")
     recent_cover: float = Field(ge=0, le=1, description="Measured share of the last 30 days.")
     months: int = Field(description="Months that are over.")
+    unmeasured_days: float = Field(
+        ge=0, description="Of the days of the year that are over those without data; parts of days add up."
+    )
+    assumed: float = Field(
+        ge=0, description="What the projection adds for these days, in the budget's unit; no part of `spent`."
+    )
+    measured_from: date | None = Field(description="The first day of the year with data; null without any.")
     notes: list[str] = Field(description="What was assumed: no-history, missing-days-added, no-factor.")
 
 

@@ -100,6 +100,8 @@ budget_position = Table(
     required("completeness", Double),
     required("recent_cover", Double),
     required("months", SmallInteger),
+    Column("unmeasured_days", Double, nullable=False, server_default=text("0")),
+    Column("assumed", Double, nullable=False, server_default=text("0")),
     Column("notes", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
 )
 
