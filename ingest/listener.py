@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import hashlib
 import hmac
 import itertools
@@ -68,8 +69,8 @@ log = logging.getLogger(__name__)
 GREETING_MAX_BYTES = 80 * 1024
 """A CONNECT with the longest will stays below it."""
 STRANGERS_MAX = 2000
-"""Connections that are not logged in. When more come, or no place is left, the oldest of them goes: to log in takes a
-moment, so it is not a gateway's."""
+"""Connections that are not logged in, those that still shake hands included. When more come, or no place is left, the
+oldest of them goes: to log in takes a moment, so it is not a gateway's."""
 CONNECT_WITHIN_S = 10.0
 PACKET_WITHIN_S = 60.0
 """From the first byte of a packet to its last; who takes longer only holds a place."""
@@ -80,6 +81,7 @@ KEEP_ALIVE_MOST_S = 1200
 COMMAND_WITHIN_S = 10.0
 DRAIN_WITHIN_S = 5.0
 LOOK_EVERY_S = 1.0
+BACKLOG = 1024
 CERTIFICATES_EVERY_S = 10.0
 """How often the files of the certificates are looked at."""
 REFUSED_AFTER_S = 0.5
@@ -155,14 +157,15 @@ class GatewayConnection(asyncio.Protocol):
         self._numbers = itertools.cycle(range(1, 65_536))
         self._commands: dict[int, asyncio.Future[None]] = {}
         self._hears_most = PACKET_MOST
+        self.arriving: asyncio.Task[None] | None = None
+        """What makes a connection of it, with TLS the handshake; nobody else holds the socket until it is done."""
 
     # asyncio ----------------------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         watch_for_the_dead(transport.get_extra_info("socket"))
-        if not self.door.admits(self):
-            self.stage = Stage.CLOSED
+        if self.stage is Stage.CLOSED:  # it had to give way while it shook hands
             self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
@@ -212,12 +215,13 @@ class GatewayConnection(asyncio.Protocol):
             self._write(encode(Disconnect(reason, said), V5))
         self._close(with_will=with_will)
 
-    def give_way(self) -> None:
-        """Go without a word: others want in."""
-        self.door.count_end("crowded_out")
+    def drop(self) -> None:
+        """Go without a word."""
         self._over()
         if self._transport is not None:
             self._transport.abort()
+        elif self.arriving is not None:
+            self.arriving.cancel()
 
     def _refusal(self, reason: Reason) -> int:
         return reason if self._version == V5 else RETURN_CODES.get(reason, NOT_AUTHORIZED_311)
@@ -687,7 +691,7 @@ def watch_for_the_dead(sock: socket.socket | None) -> None:
 def open_port(at: ListenAt) -> socket.socket:
     """The port, listened on. Raises OSError."""
     family = socket.AF_INET6 if ":" in at.host else socket.AF_INET
-    return socket.create_server((at.host, at.port), family=family, backlog=1024)
+    return socket.create_server((at.host, at.port), family=family, backlog=BACKLOG)
 
 
 class ListenerDoor:
@@ -748,38 +752,61 @@ class ListenerDoor:
         """Until told to stop; then nobody new is let in, what is in is answered, and everybody is sent away."""
         self.loop = asyncio.get_running_loop()
         with listening or open_port(self.at) as port:
+            port.setblocking(False)
+            port.listen(BACKLOG)
             self.port = port.getsockname()[1]
-            server = await self._listen(port, self._context)
             log.info("mqtt listening", extra={"host": self.at.host, "port": self.port, "tls": self.at.tls})
             desk_stop = asyncio.Event()
             try:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(self._desk.run(desk_stop))
-                    watch = tasks.create_task(self._watch())
-                    expel = tasks.create_task(self._expel())
-                    server = await self._accept(until, port, server)
-                    server.close()
+                    watching = [tasks.create_task(part) for part in (self._watch(), self._expel(), self._let_in(port))]
+                    await self._keep_certificates(until)
+                    self.closing = True
+                    watching.pop().cancel()
                     port.close()
                     await self._drain()
-                    for task in (watch, expel):
+                    for task in watching:
                         task.cancel()
                     desk_stop.set()
             finally:
-                server.close()
                 for connection in list(self._all):
                     connection.end(Reason.SHUTTING_DOWN, "the service stops", with_will=False)
+                    if connection.arriving is not None:
+                        connection.drop()
 
-    async def _listen(self, port: socket.socket, context: ssl.SSLContext | None) -> asyncio.Server:
-        """Let in who comes to the port, with these certificates; several may listen on one port at a time."""
-        tls: dict[str, Any] = {} if context is None else {"ssl": context, "ssl_handshake_timeout": CONNECT_WITHIN_S}
-        return await self.loop.create_server(lambda: GatewayConnection(self), sock=port.dup(), backlog=1024, **tls)
+    async def _let_in(self, port: socket.socket) -> None:
+        """Take who comes to the port as long as there is room, each with the certificates of that moment."""
+        while True:
+            try:
+                sock, _ = await self.loop.sock_accept(port)
+            except OSError as error:  # no file is left for it, or the caller is gone already
+                log.warning("a connection cannot be taken", extra={"why": str(error)})
+                await asyncio.sleep(LOOK_EVERY_S if error.errno in (errno.EMFILE, errno.ENFILE) else 0)
+                continue
+            connection = GatewayConnection(self)
+            if self.admits(connection):
+                connection.arriving = self.loop.create_task(self._shake_hands(connection, sock))
+            else:
+                sock.close()
 
-    async def _accept(self, until: asyncio.Event, port: socket.socket, server: asyncio.Server) -> asyncio.Server:
-        """Until told to stop, with the certificates of the day; answers who listens at the end.
+    async def _shake_hands(self, connection: GatewayConnection, sock: socket.socket) -> None:
+        """Make a connection of a socket, with TLS by a handshake that may take its time and no more."""
+        tls: dict[str, Any] = {}
+        if self._context is not None:
+            tls = {"ssl": self._context, "ssl_handshake_timeout": CONNECT_WITHIN_S}
+        try:
+            await self.loop.connect_accepted_socket(lambda: connection, sock, **tls)
+        except OSError as error:  # ssl.SSLError is one, and so is the end of its time
+            log.debug("no handshake", extra={"why": str(error)})
+            self.count_end("no_handshake")
+            connection.drop()
+        finally:
+            connection.arriving = None
 
-        A renewed certificate means a new server on the same port, open before the old one closes: nobody is turned
-        away, and who is in stays. New files that cannot be used leave the old certificate as it is.
-        """
+    async def _keep_certificates(self, until: asyncio.Event) -> None:
+        """Until told to stop, have the certificates of the day. Who is in stays; new files that cannot be used leave
+        the old certificate as it is."""
         files = CertificateFiles(self.at)
         stopping = asyncio.create_task(until.wait())
         stopping.add_done_callback(lambda _: self._renewal.set())
@@ -790,12 +817,10 @@ class ListenerDoor:
                 context = None if until.is_set() else self._renewed(files)
                 self._renewal.clear()
                 if context is not None:
-                    old, server = server, await self._listen(port, context)
-                    old.close()
+                    self._context = context
                     log.info("listener certificate renewed")
         finally:
             stopping.cancel()
-        return server
 
     def _renewed(self, files: CertificateFiles) -> ssl.SSLContext | None:
         try:
@@ -831,7 +856,6 @@ class ListenerDoor:
 
     async def _drain(self) -> None:
         """No message is read any more; those that are in get their answers, for a while."""
-        self.closing = True
         give_up_s = self.clock() + DRAIN_WITHIN_S
         for connection in self._all:
             connection.regulate()
@@ -847,7 +871,8 @@ class ListenerDoor:
             self.count_end("crowded")
             return False
         if crowded or len(self._strangers) >= STRANGERS_MAX:
-            next(iter(self._strangers)).give_way()
+            self.count_end("crowded_out")
+            next(iter(self._strangers)).drop()
         self._all.add(connection)
         self._strangers[connection] = None
         self.metrics.listener_connections.inc()

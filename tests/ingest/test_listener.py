@@ -807,6 +807,24 @@ async def test_a_crowd_that_never_logs_in_keeps_no_gateway_out(monkeypatch: pyte
         assert all(one.ended for one in crowd[:40])
 
 
+async def test_a_crowd_that_never_shakes_hands_keeps_no_gateway_out(
+    certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With TLS nobody is a gateway before the handshake is done, and a socket that says nothing never does it."""
+    monkeypatch.setattr(listener, "STRANGERS_MAX", 20)
+    async with site(Bounds(connections_max=30), at=certificates.at(with_clients=False)) as it:
+        here = await it.a_client(V5, certificates.client())
+        assert (await here.greet("gw-2", "secret of gw-2")).reason == 0
+        crowd = [await it.a_client() for _ in range(60)]
+        await soon(lambda: it.ends("crowded_out") == 40, "the older ones made room")
+        late = await it.a_client(V5, certificates.client())
+        assert (await late.greet("gw-1", SECRET)).reason == 0
+        await soon(lambda: all(one.ended for one in crowd[:40]), "they are gone")
+        crowd[-1].raw(b"GET / HTTP/1.1\r\n\r\n")
+        await soon(lambda: it.ends("no_handshake") == 1, "what is no handshake is counted")
+        assert not here.ended
+
+
 async def test_a_greeting_is_no_place_to_keep_things() -> None:
     async with site() as it:
         gateway, stranger = await it.a_client(), await it.a_client()
