@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import itertools
 import logging
 import resource
 import secrets
 import signal
 import socket
 import ssl
-from collections.abc import Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from datetime import UTC, datetime, time
 from enum import StrEnum
 from typing import Any
@@ -37,13 +38,14 @@ from app.api.limits import RateLimits, share_of
 from app.api.oidc import OidcProvider
 from app.api.problems import spoken
 from app.api.protocol import StrictProtocol
+from app.api.waiting_room import waiting_room
 from app.rollup.explain import explain
 from app.rollup.nightly import NightlyVerification
 from app.rollup.positions import PositionWorker
 from app.rollup.worker import RollupWorker
 from app.settings import PREFIX, Settings, WrongSetting
 from app.store.alerts import StoredAlerts
-from app.store.database import Database, open_database
+from app.store.database import Database, is_away, open_database
 from app.store.energy import backlog
 from app.store.gaps import StoredGaps
 from app.store.gateways import StoredFleet
@@ -77,9 +79,12 @@ log = logging.getLogger(__name__)
 API_BODY_MAX_BYTES = 1 << 20
 HEALTH_WITHIN_S = 5.0
 BOARD_FRESH_S = 2.0
+BACKLOG = 2048
 Part = Coroutine[Any, Any, None]
 FILES_OF_OURS = 3000
 """Connections to the database, logs, and what HTTP may have open at a time."""
+AWAY_FIRST_S, AWAY_MOST_S = 0.2, 5.0
+"""Pauses between two looks for a database that is not there yet."""
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -100,7 +105,8 @@ class CertificateWrong(Exception):
 
 
 async def serve(settings: Settings, roles: frozenset[ServiceRole]) -> None:
-    """Run until a stop signal. Raises PortTaken, SchemaMissing, RoleMissing or what the database raises."""
+    """Run until a stop signal. Raises PortTaken, SchemaMissing, RoleMissing or what a database raises that is there
+    and refuses; one that is away is waited for."""
     stop = asyncio.Event()
     for number in STOP_SIGNALS:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -110,18 +116,82 @@ async def serve(settings: Settings, roles: frozenset[ServiceRole]) -> None:
     open_files(settings)
     shared = settings.reuse_port
     with contextlib.ExitStack() as ports:
-        http = ports.enter_context(listening_socket(settings.http_host, settings.http_port, "HTTP_PORT", shared))
+        http = ports.enter_context(taken_port(settings.http_host, settings.http_port, "HTTP_PORT", shared))
+        http.listen(BACKLOG)
         mqtt = None
         if settings.listen_at is not None and ServiceRole.INGEST in roles:
             at = settings.listen_at
-            mqtt = (
-                ports.enter_context(listening_socket(at.host, at.port, "MQTT_LISTEN", shared)),
-                at,
-                certificate_of(at),
-            )
-        async with open_database(settings.database_url) as database, open_guarded(settings.database_url) as guarded:
-            await require_schema(database.engine)
-            await Service(settings, roles, database, guarded, mqtt).run(http, stop)
+            port = ports.enter_context(taken_port(at.host, at.port, "MQTT_LISTEN", shared))
+            mqtt = port, at, certificate_of(at)
+        async with contextlib.AsyncExitStack() as opened:
+            databases = await when_there(settings, http, stop, opened)
+            if databases is not None:
+                await Service(settings, roles, *databases, mqtt).run(http, stop)
+
+
+@contextlib.asynccontextmanager
+async def both_ways(database_url: str) -> AsyncIterator[tuple[Database, Database]]:
+    """The database as its owner and as the API's callers have it, once its schema is found to be right."""
+    async with open_database(database_url) as database, open_guarded(database_url) as guarded:
+        await require_schema(database.engine)
+        yield database, guarded
+
+
+async def when_there(
+    settings: Settings, http: socket.socket, stop: asyncio.Event, opened: contextlib.AsyncExitStack
+) -> tuple[Database, Database] | None:
+    """The database, opened into `opened`; None when told to stop before it came. Raises as `serve` does.
+
+    A machine that starts as a whole has its database later than us, and nobody is there to start us again. So we wait,
+    and say so on the HTTP port. The MQTT port is not open meanwhile: a gateway is turned away and keeps what it has.
+    """
+    told = ""
+    async with contextlib.AsyncExitStack() as meanwhile:
+        for attempt in itertools.count():
+            try:
+                return await opened.enter_async_context(both_ways(settings.database_url))
+            except Exception as error:
+                if not is_away(error):
+                    raise
+                why = f"{type(error).__name__}: {error}"
+            if not told:
+                await meanwhile.enter_async_context(answering(waiting_room, settings, http))
+            if why != told:
+                log.warning("waiting for the database", extra={"why": why})
+                told = why
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), min(AWAY_MOST_S, AWAY_FIRST_S * 2.0 ** min(attempt, 10)))
+            if stop.is_set():
+                break
+    return None
+
+
+@contextlib.asynccontextmanager
+async def answering(application: Any, settings: Settings, http: socket.socket) -> AsyncIterator[None]:
+    """An application on the HTTP port for as long as the block lasts."""
+    server = http_server(application, settings, graceful_s=1)
+    serving = asyncio.create_task(server.serve(sockets=[http.dup()]))
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await serving
+
+
+def http_server(application: Any, settings: Settings, *, graceful_s: int) -> uvicorn.Server:
+    """The HTTP server; at its end answers that are under way have so many seconds."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            application,
+            http=StrictProtocol,
+            forwarded_allow_ips=settings.trusted_proxies,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=graceful_s,
+        )
+    )
 
 
 def collect_rarely() -> None:
@@ -148,7 +218,7 @@ def open_files(settings: Settings) -> None:
         )
 
 
-def listening_socket(host: str, port: int, setting: str, shared: bool) -> socket.socket:
+def taken_port(host: str, port: int, setting: str, shared: bool) -> socket.socket:
     """A port, taken before anything else starts, so that a busy one is a sentence and not half a service."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -163,7 +233,6 @@ def listening_socket(host: str, port: int, setting: str, shared: bool) -> socket
             f"{host}:{port} cannot be listened on ({error.strerror}); "
             f"end the program that uses it or set {PREFIX}{setting} (port 0 takes a free one)"
         ) from error
-    listener.listen(2048)
     return listener
 
 
@@ -347,19 +416,9 @@ class Service:
 
     async def _serve_http(self, listener: socket.socket) -> None:
         """The HTTP server, until it is told to stop by the same signals as we are."""
-        config = uvicorn.Config(
-            self._application(),
-            http=StrictProtocol,
-            forwarded_allow_ips=self._settings.trusted_proxies,
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=20,
-        )
         host, port = listener.getsockname()[:2]
         log.info("listening", extra={"address": f"http://{host}:{port}", "roles": ",".join(sorted(self._roles))})
-        server = uvicorn.Server(config)
+        server = http_server(self._application(), self._settings, graceful_s=20)
         self._feed.closing = lambda: server.should_exit
         await server.serve(sockets=[listener])
 

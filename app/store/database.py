@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 
 import asyncpg
 from sqlalchemy import event, make_url
-from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -26,6 +27,20 @@ class Database:
 def plain_url(database_url: str) -> str:
     """The address as asyncpg itself takes it."""
     return make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+CONNECT_WITHIN_S = 10.0
+AWAY_CLASSES = ("08", "53", "57")
+"""Connection, resources, and an operator's doing, such as a server that is still starting."""
+
+
+def is_away(error: Exception) -> bool:
+    """Whether the database is not there yet, so that waiting helps. A log-in, a name or a certificate that is refused
+    is somebody's to mend."""
+    cause = getattr(error, "orig", None) if isinstance(error, DBAPIError) else error
+    if isinstance(cause, OSError):
+        return not isinstance(cause, ssl.SSLError)
+    return (getattr(cause, "sqlstate", None) or "")[:2] in AWAY_CLASSES
 
 
 def _still_open(_: Any, record: ConnectionPoolEntry, __: Any) -> None:
@@ -49,6 +64,7 @@ async def open_database(
             plain_url(database_url),
             min_size=1,
             max_size=pool_size,
+            timeout=CONNECT_WITHIN_S,
             server_settings={"timezone": "UTC"},
             setup=setup,
         ) as pool:

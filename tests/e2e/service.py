@@ -46,9 +46,13 @@ class Service:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, *args: str) -> None:
+        self.launch(*args)
+        self.wait_ready()
+
+    def launch(self, *args: str) -> None:
+        """Start it and wait for nothing."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen([*COMMAND, "serve", *args], env=self._env, stdout=log, stderr=log)
-        self.wait_ready()
 
     def wait_ready(self) -> None:
         deadline = time.monotonic() + START_DEADLINE_S
@@ -67,6 +71,10 @@ class Service:
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid
+
+    @property
+    def ended(self) -> bool:
+        return self._process is None or self._process.poll() is not None
 
     def resident_kb(self) -> int:
         """Memory the process holds now, in kB."""

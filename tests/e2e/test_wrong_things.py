@@ -7,6 +7,7 @@ import secrets
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
@@ -129,15 +130,24 @@ def test_a_busy_port_is_named(plant: Plant) -> None:
     ("url", "says"),
     [
         ("postgresql+asyncpg://nobody:wrong@{host}/tcewatch", "log-in"),
-        ("postgresql+asyncpg://127.0.0.1:1/tcewatch", "cannot be used"),
+        ("postgresql+asyncpg://{owner}@{host}/nowhere", "create the database"),
         ("mysql://127.0.0.1/tcewatch", "TCEWATCH_DATABASE_URL"),
     ],
 )
 def test_a_database_that_cannot_be_had_is_a_sentence(plant: Plant, url: str, says: str) -> None:
-    host = plant.env["TCEWATCH_DATABASE_URL"].split("@")[1].split("/")[0]
-    done = run("serve", env=plant.env | {"TCEWATCH_DATABASE_URL": url.format(host=host)})
+    place = urlsplit(plant.env["TCEWATCH_DATABASE_URL"])
+    owner, _, host = place.netloc.rpartition("@")
+    done = run("serve", env=plant.env | {"TCEWATCH_DATABASE_URL": url.format(host=host, owner=owner)})
     assert done.returncode != 0
     assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_command_without_its_database_is_a_sentence(plant: Plant) -> None:
+    away = {"TCEWATCH_DATABASE_URL": "postgresql+asyncpg://127.0.0.1:1/tcewatch"}
+    done = run("token", "create", "--role", "admin", "--scope", "4453", "--name", "tests", env=plant.env | away)
+    assert done.returncode == 1
+    assert "cannot be used" in done.stderr
     assert "Traceback" not in done.stderr
 
 
