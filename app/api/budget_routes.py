@@ -18,8 +18,8 @@ from app.api.schemas.budgets import BudgetListed, BudgetOut, BudgetRowOut, Exclu
 from app.api.schemas.shared import Listed
 from app.store import budgets, positions
 from app.store.entries import BudgetDecisionIn, BudgetIn, ExclusionIn, WithdrawalIn, values_of
+from app.store.region_totals import ledger_state
 from app.store.registry import Fields, NotThere
-from app.store.reports import factor_set
 from energy.budget import FIRST_YEAR, LAST_YEAR, BudgetBasis, Position, WrongBudget, checked_year
 from energy.interval import from_us
 
@@ -207,7 +207,7 @@ async def get_position(
         )
     if found is None:
         raise NotThere("budget", f"{enterprise}/{year}")
-    made = {"factor_set": await factor_set(deps.database.pool)}
+    made = {"factor_set": (await ledger_state(deps.database.pool, as_of_us)).factor_set}
     return json_answer(position_out(found, from_us(as_of_us, deps.calendar.zone).isoformat()) | made)
 
 

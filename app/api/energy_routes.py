@@ -25,15 +25,13 @@ from app.store.energy import (
     CarrierFigure,
     EnergySeries,
     MeterFigure,
-    RegionTotal,
     TooManyBuckets,
     energy_series,
     known_series,
-    ledger_state,
-    region_totals,
 )
 from app.store.gateways import gateway_states
 from app.store.region_standing import region_standing
+from app.store.region_totals import RegionFigures, RegionTotal, ledger_state, region_figures
 from energy.interval import DAY_US, Level, from_us
 from energy.tce import DEFAULT_CO2_DATASET, Basis
 
@@ -230,26 +228,25 @@ async def get_overview(
     """A region with all below it: the month and the year of a moment, its warning and why, and its gateways."""
     region = await visible_region(deps, caller, code)
     at_us = deps.now_us() if at is None else bound_us(at, deps.calendar.zone)
-    # What is due grows with the clock: a minute's figures are those of its first answer.
     ledger = await ledger_state(deps.database.pool, deps.now_us())
-    mark = (ledger.mark, deps.now_us() // 60_000_000)
-    month, year = [
-        await deps.board.marked(
-            (code, level, deps.calendar.bucket_start(level, at_us), basis),
-            mark,
-            partial(_total, deps, code, level, at_us, basis),
-        )
-        for level in (Level.MONTH, Level.YEAR)
-    ]
+    found: RegionFigures = await deps.board.marked(
+        (code, *(deps.calendar.bucket_start(level, at_us) for level in (Level.MONTH, Level.YEAR)), basis),
+        ledger.mark,
+        partial(_region_figures, deps, code, at_us, basis),
+    )
+    shown = ledger if found.ledger.mark == ledger.mark else found.ledger
     states = await deps.board.recent((code, "gateways"), partial(gateway_states, deps.database, code, deps.clock()))
-    names = {key: region[key] for key in ("code", "name_zh", "name_en")}
-    made = {"as_of": local_time(ledger.as_of_us, deps.calendar.zone), "factor_set": ledger.factor_set}
-    totals = {"basis": basis.value, "co2_dataset": DEFAULT_CO2_DATASET, "month": month, "year": year}
     this_year = from_us(at_us, deps.calendar.zone).year
     warned = await deps.board.recent(
         (code, "warning", this_year, basis), partial(_warning, deps, code, this_year, basis)
     )
-    return json_answer(names | made | totals | {"gateways": states} | warned)
+    return json_answer(
+        {key: region[key] for key in ("code", "name_zh", "name_en")}
+        | {"as_of": local_time(shown.as_of_us, deps.calendar.zone), "factor_set": shown.factor_set}
+        | {"basis": basis.value, "co2_dataset": DEFAULT_CO2_DATASET}
+        | {"month": period_out(found.month, deps.calendar.zone), "year": period_out(found.year, deps.calendar.zone)}
+        | {"gateways": states, **warned}
+    )
 
 
 async def _warning(deps: ApiDeps, code: str, year: int, basis: Basis) -> dict[str, Any]:
@@ -277,17 +274,13 @@ async def _warning(deps: ApiDeps, code: str, year: int, basis: Basis) -> dict[st
     return {"target": ends, "warning": warning, "units": shown, "alerts": dict(standing.alerts)}
 
 
-async def _total(deps: ApiDeps, code: str, level: Level, at_us: int, basis: Basis) -> dict[str, Any]:
-    total = await region_totals(
-        deps.database.pool,
-        region=code,
-        level=level,
-        start_us=at_us,
-        basis=basis,
-        calendar=deps.calendar,
-        now_us=deps.now_us(),
+async def _region_figures(deps: ApiDeps, code: str, at_us: int, basis: Basis) -> RegionFigures:
+    return await region_figures(
+        deps.database.pool, region=code, at_us=at_us, basis=basis, calendar=deps.calendar, now_us=deps.now_us()
     )
-    zone = deps.calendar.zone
+
+
+def period_out(total: RegionTotal, zone: ZoneInfo) -> dict[str, Any]:
     return {
         "start": local_time(total.start_us, zone),
         "end": local_time(total.end_us, zone),

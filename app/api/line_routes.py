@@ -45,8 +45,8 @@ from app.store.access import Caller
 from app.store.benchmarks import Judged, LineStanding
 from app.store.coefficients import sees_all
 from app.store.entries import Day, LevelFields, LevelIn, LineIn, OutputIn, values_of
+from app.store.region_totals import ledger_state
 from app.store.registry import Fields, NotThere
-from app.store.reports import factor_set
 from energy.benchmark import SHOWN, Indicator, Position, level_units, output_scale, quotient
 from energy.correction import Attributes, Corrected
 from energy.interval import from_us
@@ -299,6 +299,7 @@ async def get_benchmarks(
     """
     await visible_enterprise(deps, caller, enterprise)
     wanted = month_asked(month, deps)
+    made = await _made(deps, wanted)
     found = await benchmarks.line_standings(
         deps.database.pool,
         enterprise=enterprise,
@@ -312,7 +313,7 @@ async def get_benchmarks(
     if sink is not None:
         rows = [_flat(item) for item in items]
         return sink.take(rows, columns_found(rows) or {"id": "integer"}, f"benchmarks-{enterprise}")
-    return json_answer({"enterprise": enterprise, **await _made(deps, wanted), "lines": items})
+    return json_answer({"enterprise": enterprise, **made, "lines": items})
 
 
 @router.get("/regions/{code}/benchmarks", operation_id="getRegionBenchmarks", response_model=RegionBenchmarksOut)
@@ -323,6 +324,7 @@ async def get_region_benchmarks(code: str, deps: Deps, caller: Reader, month: As
     """
     await visible_region(deps, caller, code)
     wanted = month_asked(month, deps)
+    made = await _made(deps, wanted)
     found = await benchmarks.line_standings(
         deps.database.pool, region=code, month=wanted, calendar=deps.calendar, now_us=deps.now_us()
     )
@@ -340,7 +342,7 @@ async def get_region_benchmarks(code: str, deps: Deps, caller: Reader, month: As
         }
         for one in benchmarks.industry_shares(found)
     ]
-    words = {"region": code, **await _made(deps, wanted)}
+    words = {"region": code, **made}
     return json_answer(words | {"industries": shares, "worse_than_baseline": [standing_out(one) for one in worse]})
 
 
@@ -358,9 +360,10 @@ def month_asked(month: str | None, deps: ApiDeps) -> date:
 
 
 async def _made(deps: ApiDeps, month: date) -> dict[str, Any]:
-    """Of which month figures are, when they were made, and of which coefficients."""
-    as_of = from_us(deps.now_us(), deps.calendar.zone).isoformat()
-    return {"month": f"{month:%Y-%m}", "as_of": as_of, "factor_set": await factor_set(deps.database.pool)}
+    """Of which month figures are, and how far the ledger is; to be asked before the figures."""
+    ledger = await ledger_state(deps.database.pool, deps.now_us())
+    as_of = from_us(ledger.as_of_us, deps.calendar.zone).isoformat()
+    return {"month": f"{month:%Y-%m}", "as_of": as_of, "factor_set": ledger.factor_set}
 
 
 def standing_out(one: LineStanding) -> dict[str, Any]:

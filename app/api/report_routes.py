@@ -20,7 +20,8 @@ from app.api.problems import BadQuery, wants_chinese
 from app.api.report_tables import Table, Tongue, monthly, utilisation, workbook
 from app.api.schemas.jobs import ReportOut
 from app.store import benchmarks, reports
-from app.store.energy import enterprise_totals, region_totals
+from app.store.energy import enterprise_totals
+from app.store.region_totals import LedgerState, RegionTotal, ledger_state, region_figures
 from app.store.registry import Fields
 from energy.interval import Level, from_us
 from energy.tce import Basis
@@ -62,14 +63,14 @@ async def get_monthly(
     first = _month(deps, month)
     at_us = deps.calendar.date_start_us(first)
     parts = [region, *await reports.counties(deps.database.pool, code)]
-    both = (Level.MONTH, Level.YEAR)
-    regions = [(one, *[await _region(deps, one["code"], level, at_us, basis) for level in both]) for one in parts]
+    ledger = await ledger_state(deps.database.pool, deps.now_us())
+    regions = [await _region(deps, one, at_us, basis) for one in parts]
     units = await reports.units(deps.database.pool, code, first.year)
-    in_month, in_year = [await _units(deps, code, level, at_us, basis) for level in both]
+    in_month, in_year = [await _units(deps, code, level, at_us, basis) for level in (Level.MONTH, Level.YEAR)]
     t = Tongue(chinese=wants_chinese(request))
     tables = monthly(t, regions, units, in_month, in_year)
     title = t.say(f"{t.name(region)} {first:%Y-%m} 能耗月报", f"{t.name(region)}, energy in {first:%Y-%m}")
-    return await _answer(deps, request, asked, t, title, f"monthly-{code}-{first:%Y-%m}", tables)
+    return await _answer(deps, request, asked, t, title, f"monthly-{code}-{first:%Y-%m}", tables, ledger)
 
 
 @router.get(
@@ -94,6 +95,7 @@ async def get_utilisation(
     wanted = year or deps.calendar.local_date(deps.now_us()).year - 1
     pool, calendar = deps.database.pool, deps.calendar
     now_us = min(deps.now_us(), calendar.date_start_us(date(wanted + 1, 1, 1)))
+    ledger = await ledger_state(pool, deps.now_us())
     standings = await benchmarks.line_standings(
         pool, enterprise=enterprise, month=date(wanted, 12, 1), calendar=calendar, now_us=now_us
     )
@@ -112,7 +114,7 @@ async def get_utilisation(
         await reports.meters(pool, enterprise),
     )
     title = t.say(f"{unit['name']} {wanted} 年度能源利用状况报告", f"{unit['name']}, use of energy in {wanted}")
-    return await _answer(deps, request, asked, t, title, f"utilisation-{enterprise}-{wanted}", tables)
+    return await _answer(deps, request, asked, t, title, f"utilisation-{enterprise}-{wanted}", tables, ledger)
 
 
 def _line(standing: Fields) -> Fields:
@@ -130,16 +132,17 @@ def _month(deps: ApiDeps, words: str | None) -> date:
     return date(int(found[1]), int(found[2]), 1)
 
 
-async def _region(deps: ApiDeps, code: str, level: Level, at_us: int, basis: Basis) -> Any:
-    return await region_totals(
+async def _region(deps: ApiDeps, region: Fields, at_us: int, basis: Basis) -> tuple[Fields, RegionTotal, RegionTotal]:
+    """A region with its month and its year."""
+    found = await region_figures(
         deps.database.pool,
-        region=code,
-        level=level,
-        start_us=at_us,
+        region=region["code"],
+        at_us=at_us,
         basis=basis,
         calendar=deps.calendar,
         now_us=deps.now_us(),
     )
+    return region, found.month, found.year
 
 
 async def _units(deps: ApiDeps, code: str, level: Level, at_us: int, basis: Basis) -> Any:
@@ -162,16 +165,23 @@ async def _answer(
     title: str,
     name: str,
     tables: Sequence[Table],
+    ledger: LedgerState,
 ) -> Response:
-    factor_set = await reports.factor_set(deps.database.pool)
-    as_of = from_us(deps.now_us(), deps.calendar.zone).isoformat()
+    """`ledger`: how far it was before the first figure was read."""
+    as_of = from_us(ledger.as_of_us, deps.calendar.zone).isoformat()
     wanted = asked or (ReportForm.XLSX if XLSX_TYPE in request.headers.get("accept", "") else ReportForm.JSON)
     if wanted is ReportForm.JSON:
-        made = {"title": title, "as_of": as_of, "factor_set": factor_set, "tables": [table.out() for table in tables]}
+        made = {
+            "title": title,
+            "as_of": as_of,
+            "factor_set": ledger.factor_set,
+            "tables": [table.out() for table in tables],
+        }
         return json_answer(made)
     head = [
         (title, ""),
-        (t.say("系数版本", "factor set"), factor_set or ""),
+        (t.say("数据截至", "as of"), as_of),
+        (t.say("系数版本", "factor set"), ledger.factor_set or ""),
         (t.say("时区", "time zone"), deps.calendar.zone.key),
         (t.say("说明", "note"), t.say("空白表示无数据，不是零", "an empty cell means no data, not zero")),
     ]

@@ -12,7 +12,8 @@ from typing import Any
 import xlsxwriter
 
 from app.api.answers import cell, number, xlsx_cell
-from app.store.energy import EnterpriseTotal, RegionTotal
+from app.store.energy import EnterpriseTotal
+from app.store.region_totals import RegionTotal
 
 Fields = Mapping[str, Any]
 MADE_AT = datetime(2000, 1, 1)  # noqa: DTZ001  # a workbook's properties have no zone

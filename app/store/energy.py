@@ -37,6 +37,8 @@ MOST_BUCKETS = 20_000
 
 MOST_PARTS = 200_000
 """Figures of single meters in one answer: ten meters by the hour for two years. A table is asked for in pieces."""
+THERE = "measured_us + estimated_us > 0"
+"""Of a row of a rollup: whether there is anything in it besides what is held."""
 TONNES = ("tce", "tce_net", "tco2", "tco2_net")
 
 
@@ -160,32 +162,6 @@ class EnterpriseTotal:
 
 
 @dataclass(frozen=True, slots=True)
-class RegionTotal:
-    """A region with all below it, in one bucket.
-
-    The figures are None when nothing is measured or an enterprise with data lacks a factor (`unknown`); then
-    `tce_known` and `tco2_known` are what the others add up to. `missing` are enterprises without any data.
-    """
-
-    region: str
-    start_us: int
-    end_us: int
-    tce: Decimal | None
-    tce_net: Decimal | None
-    tco2: Decimal | None
-    tco2_net: Decimal | None
-    tce_known: Decimal
-    tco2_known: Decimal
-    enterprises: int
-    measured: int
-    missing: tuple[str, ...]
-    unknown: tuple[str, ...]
-    status: Status
-    coverage: float
-    held: int
-
-
-@dataclass(frozen=True, slots=True)
 class Backlog:
     """Marks that wait for the rollup: how many rows, when the oldest was made, and how long ago that is."""
 
@@ -250,8 +226,8 @@ WITH RECURSIVE part (code) AS (
     SELECT enterprise, sum(tce_{basis}) AS tce, sum(tce_{basis}_net) AS tce_net, sum(tco2) AS tco2,
            sum(tco2_net) AS tco2_net, sum(measured_us)::bigint AS measured_us,
            sum(estimated_us)::bigint AS estimated_us, sum(held)::bigint AS held,
-           coalesce(array_agg(carrier ORDER BY carrier) FILTER (WHERE tce_{basis} IS NULL), '{{}}') AS no_factor,
-           coalesce(array_agg(carrier ORDER BY carrier) FILTER (WHERE tco2 IS NULL), '{{}}') AS no_co2_factor
+           array_agg(carrier ORDER BY carrier) FILTER (WHERE {there} AND tce_{basis} IS NULL) AS no_factor,
+           array_agg(carrier ORDER BY carrier) FILTER (WHERE {there} AND tco2 IS NULL) AS no_co2_factor
     FROM enterprise_{level} WHERE start = {begins} AND enterprise IN (SELECT id FROM chosen) GROUP BY enterprise
 ), due AS (
     SELECT enterprise, (sum(extract(epoch FROM greatest(until - since, interval '0'))) * 1000000)::bigint AS due_us
@@ -268,30 +244,6 @@ SELECT chosen.id AS enterprise, chosen.region, figure.tce, tce_net, tco2, tco2_n
 FROM chosen LEFT JOIN figure ON figure.enterprise = chosen.id LEFT JOIN due ON due.enterprise = chosen.id
 ORDER BY chosen.id
 """
-
-
-LEDGER = f"""
-SELECT (SELECT sum(version)::bigint FROM figures_mark) AS mark, ({FACTOR_SET}) AS factor_set,
-       (SELECT {_us("min(marked_at)")} FROM touched) AS oldest_mark_us
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class LedgerState:
-    """How far the figures are. `mark` moves with every change that a total of enterprises may show.
-
-    Figures that belong to the mark hold every reading committed before `as_of_us`.
-    """
-
-    mark: int
-    factor_set: str | None
-    as_of_us: int
-
-
-async def ledger_state(pool: asyncpg.Pool, now_us: int) -> LedgerState:
-    """Of one snapshot: what waits for the rollup has not moved the mark, what moved it waits no more."""
-    mark, factor_set, oldest_us = await pool.fetchrow(LEDGER)  # type: ignore[misc]  # always one row
-    return LedgerState(int(mark), factor_set, now_us if oldest_us is None else min(oldest_us, now_us))
 
 
 async def backlog(connection: Connection | asyncpg.Pool) -> Backlog:
@@ -372,17 +324,16 @@ def _edges(calendar: SiteCalendar, level: Level, start_us: int, end_us: int) -> 
 
 def _shape(level: Level, basis: Basis, *, first: str, end: str) -> Mapping[str, str]:
     """The words of a question that depend on level and basis: our own constants."""
-    there = "measured_us + estimated_us > 0"
     known = {"tce": f"tce_{basis}", "tce_net": f"tce_{basis}_net", "tco2": "tco2", "tco2_net": "tco2_net"}
     sums = (
-        f"CASE WHEN bool_and({column} IS NOT NULL) FILTER (WHERE {there}) THEN "
-        f"trim_scale(sum({column}) FILTER (WHERE {there})) END AS {name}"
+        f"CASE WHEN bool_and({column} IS NOT NULL) FILTER (WHERE {THERE}) THEN "
+        f"trim_scale(sum({column}) FILTER (WHERE {THERE})) END AS {name}"
         for name, column in known.items()
     )
     return {
         "level": WORD[level],
         "basis": str(basis),
-        "there": there,
+        "there": THERE,
         "sums": ", ".join(sums),
         "start": _us("start"),
         "first": MOMENT.format(us=f"{first}::bigint"),
@@ -565,10 +516,6 @@ def _bucket(
     )
 
 
-def _sums(parts: Sequence[EnterpriseTotal]) -> dict[str, Decimal | None]:
-    return {name: _sum([getattr(part, name) for part in parts]) for name in TONNES}
-
-
 def _sum(parts: Sequence[Decimal | None]) -> Decimal | None:
     """The exact sum; None of nothing, and None when a part is not known."""
     if not parts or None in parts:
@@ -685,44 +632,6 @@ async def enterprise_totals(
     return {row["enterprise"]: _total(row) for row in rows}
 
 
-async def region_totals(
-    pool: asyncpg.Pool,
-    *,
-    region: str,
-    level: Level,
-    start_us: int,
-    basis: Basis,
-    calendar: SiteCalendar,
-    now_us: int,
-) -> RegionTotal:
-    """The bucket that contains the instant, for a region with all below it. An unknown region is an empty one."""
-    rows = await _total_rows(pool, region, None, level, start_us, basis, calendar, now_us)
-    totals = [_total(row) for row in rows]
-    there = [one for one in totals if one.status is not Status.MISSING]
-    return RegionTotal(
-        region=region,
-        start_us=calendar.bucket_start(level, start_us),
-        end_us=calendar.bucket_end(level, start_us),
-        **_sums(there),
-        tce_known=exact_sum(one.tce for one in there if one.tce is not None),
-        tco2_known=exact_sum(one.tco2 for one in there if one.tco2 is not None),
-        enterprises=len(totals),
-        measured=len(there),
-        missing=tuple(one.enterprise for one in totals if one.status is Status.MISSING),
-        unknown=tuple(one.enterprise for one in there if one.reasons),
-        status=_status_of(there),
-        coverage=coverage(sum(row["measured_us"] for row in rows), sum(row["due_us"] for row in rows)),
-        held=sum(one.held for one in totals),
-    )
-
-
-def _status_of(there: Sequence[EnterpriseTotal]) -> Status:
-    """Of several enterprises together: estimated as soon as one of them is."""
-    if not there:
-        return Status.MISSING
-    return Status.ESTIMATED if any(one.status is Status.ESTIMATED for one in there) else Status.MEASURED
-
-
 async def _total_rows(
     pool: asyncpg.Pool,
     region: str | None,
@@ -745,7 +654,7 @@ def total_question(level: Level, basis: Basis, *, of_region: bool, named: bool) 
         "region IN (SELECT code FROM part)" if of_region else "$1::text IS NULL",
         "id = ANY ($2::text[])" if named else "$2::text[] IS NULL",
     )
-    return TOTALS.format(level=WORD[level], basis=str(basis), whose=" AND ".join(whose), **moments)
+    return TOTALS.format(level=WORD[level], basis=str(basis), there=THERE, whose=" AND ".join(whose), **moments)
 
 
 def _total(row: asyncpg.Record) -> EnterpriseTotal:

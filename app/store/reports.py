@@ -39,7 +39,6 @@ POSITIONS = """
 SELECT basis, amount, spent, excluded, plan_to_date, p50, overrun_probability, tier
 FROM budget_position WHERE enterprise = $1 AND year = $2 ORDER BY basis
 """
-FACTOR_SET = "SELECT id FROM factor_set ORDER BY loaded_at DESC, id LIMIT 1"
 
 
 async def counties(pool: asyncpg.Pool, code: str) -> list[Fields]:
@@ -50,11 +49,6 @@ async def counties(pool: asyncpg.Pool, code: str) -> list[Fields]:
 async def units(pool: asyncpg.Pool, code: str, year: int) -> list[Fields]:
     """The enterprises of a region's subtree, each with how its worst budget of the year stands."""
     return _rows(await pool.fetch(UNITS, code, year))
-
-
-async def factor_set(pool: asyncpg.Pool) -> str | None:
-    found: str | None = await pool.fetchval(FACTOR_SET)
-    return found
 
 
 async def balance(pool: asyncpg.Pool, enterprise: str, year: int, calendar: SiteCalendar) -> list[Fields]:

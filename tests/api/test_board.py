@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from app.api.board import KEPT_MAX, OLDEST_S, Board
+from app.api.board import AGES_S, KEPT_MAX, OLDEST_MARKED_S, OLDEST_S, Board
 from tests.wait import soon
 
 
@@ -26,6 +26,50 @@ async def test_a_value_is_made_once_for_a_mark_and_anew_for_another() -> None:
     assert await board.marked("a", 2, make) == 2
     assert await board.marked("b", 2, make) == 3
     assert await board.marked("a", 2, make) == 2
+
+
+async def test_what_was_right_a_moment_ago_is_shown_while_the_new_one_is_made() -> None:
+    now_s = 0.0
+    board, make = Board(2.0, lambda: now_s), Maker()
+    assert await board.marked("a", 1, make) == 1
+    now_s = 50.0
+    assert await board.marked("a", 1, make) == 1, "as long as its mark stands still"
+    now_s = 51.5
+    assert [await board.marked("a", 2, make) for _ in range(3)] == [1, 1, 1]
+    await soon(lambda: not board.renewing, "the value is made anew")
+    assert [await board.marked("a", 2, make) for _ in range(2)] == [2, 2]
+
+
+async def test_what_ages_is_made_anew_behind_the_answer_though_its_mark_stands_still() -> None:
+    now_s = 0.0
+    board, make = Board(2.0, lambda: now_s), Maker()
+    await board.marked("a", 1, make)
+    now_s = AGES_S
+    assert await board.marked("a", 1, make) == 1
+    await soon(lambda: not board.renewing, "the value is made anew")
+    assert await board.marked("a", 1, make) == 2
+    now_s = AGES_S + OLDEST_MARKED_S
+    assert await asyncio.gather(*(board.marked("a", 1, make) for _ in range(5))) == [3] * 5, "too old to be shown"
+
+
+async def test_what_was_last_right_too_long_ago_is_waited_for() -> None:
+    now_s = 0.0
+    board, make = Board(2.0, lambda: now_s), Maker()
+    await board.marked("a", 1, make)
+    now_s = 2.0
+    assert await board.marked("a", 2, make) == 2
+
+
+async def test_a_mark_that_never_rests_does_not_keep_the_database_at_it_all_the_time() -> None:
+    now_s = 0.0
+    board, make = Board(2.0, lambda: now_s), Maker()
+    shown = []
+    for tenth in range(41):
+        now_s = tenth / 10
+        shown.append(await board.marked("a", tenth, make))
+        await soon(lambda: not board.renewing, "nothing is under way")
+    assert make.made == 5
+    assert shown == sorted(shown)
 
 
 async def test_what_has_no_mark_is_renewed_behind_the_answer() -> None:

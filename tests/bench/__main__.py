@@ -126,7 +126,7 @@ async def _api(addresses: Addresses, database_url: str, state: Path, sheet: Shee
     try:
         for repeat in range(repeats):
             _say(f"api, {repeat + 1} of {repeats}")
-            await measure_api(service.url, ids, token, sheet)
+            await measure_api(database_url, service.url, ids, token, sheet)
     finally:
         await asyncio.to_thread(service.stop)
 

@@ -1,10 +1,16 @@
-"""The API with a year of 4,000 enterprises behind it, asked 50 times a second, beside /healthz in the same run."""
+"""The API with a year of 4,000 enterprises behind it, asked 50 times a second, beside /healthz in the same run.
+
+The overview is asked twice: while nothing changes, and while every second the figures of a hundred enterprises do.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import asyncpg
@@ -12,7 +18,7 @@ import httpx2
 
 from app.store.access import create_token
 from app.store.credit_code import check_character
-from app.store.database import open_database
+from app.store.database import open_database, plain_url
 from tests.bench.figures import Sheet, p99
 
 ENTERPRISES = 4_000
@@ -24,6 +30,7 @@ SECONDS = 10
 YEAR_OF_DAYS = "enterprises/{enterprise}/energy?from=2025-12-01&to=2026-12-01&interval=P1D&by=total"
 QUESTIONS = {
     "api_overview": "regions/4453/overview",
+    "api_overview_moving": "regions/4453/overview",
     "api_list": "enterprises?sort=-tce&limit=100",
     "api_year_of_days": YEAR_OF_DAYS,
 }
@@ -34,6 +41,12 @@ def enterprise_ids(count: int) -> list[str]:
     return [body + check_character(body) for body in bodies]
 
 
+MOVING = "api_overview_moving"
+CHANGE = """
+UPDATE enterprise_{level} SET quantity = quantity + 1, tce_equivalent = tce_equivalent + 1
+WHERE enterprise = ANY ($1::text[]) AND start = $2::text::timestamptz
+"""
+CHANGED = {"month": "2026-11-01T00:00+08:00", "year": "2026-01-01T00:00+08:00"}
 REGISTRY = (
     """INSERT INTO enterprise (id, name, region, industry)
        SELECT id, 'enterprise ' || n, ($2::text[])[n % 5 + 1], '3011'
@@ -92,7 +105,34 @@ class Asker:
         return 1000 * (time.perf_counter() - due_s)
 
 
-async def measure_api(url: str, ids: Sequence[str], token: str, sheet: Sheet) -> None:
+@asynccontextmanager
+async def figures_moving(database_url: str, ids: Sequence[str], *, moving: bool) -> AsyncIterator[None]:
+    """Meanwhile every second other enterprises' month and year change, as they do under a rollup."""
+    if not moving:
+        yield
+        return
+    over = asyncio.Event()
+
+    async def move() -> None:
+        sql = await asyncpg.connect(plain_url(database_url))
+        for second in itertools.count():
+            some = [ids[(second * 100 + n) % len(ids)] for n in range(100)]
+            async with sql.transaction():
+                for level, start in CHANGED.items():
+                    await sql.execute(CHANGE.format(level=level), some, start)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(over.wait(), 1.0)
+            if over.is_set():
+                break
+        await sql.close()
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(move())
+        yield
+        over.set()
+
+
+async def measure_api(database_url: str, url: str, ids: Sequence[str], token: str, sheet: Sheet) -> None:
     """Each question for some seconds, with /healthz before each as its yardstick."""
     headers = {"Authorization": f"Bearer {token}"}
     limits = httpx2.Limits(max_connections=20, max_keepalive_connections=20)
@@ -101,9 +141,10 @@ async def measure_api(url: str, ids: Sequence[str], token: str, sheet: Sheet) ->
         asker = Asker(client)
         for key, question in QUESTIONS.items():
             addresses = [f"/api/v1/{question.format(enterprise=ids[n * 37 % len(ids)])}" for n in range(count)]
-            await asker.delays_ms(addresses[:5])
             alive = await asker.delays_ms(["/healthz"] * (count // 2))
-            delays = await asker.delays_ms(addresses)
+            async with figures_moving(database_url, ids, moving=key == MOVING):
+                await asker.delays_ms(addresses[:5])
+                delays = await asker.delays_ms(addresses)
             sheet.note(f"{key}_p50_ms", sorted(delays)[len(delays) // 2])
             sheet.note(f"{key}_p99_ms", p99(delays))
             sheet.note(f"{key}_p99_ratio", p99(delays) / p99(alive))

@@ -80,6 +80,7 @@ API = {
     f"api_{key}_{figure}": f"{what}, 50 times a second with 4,000 enterprises; {meaning}"
     for key, what in (
         ("overview", "the city's overview"),
+        ("overview_moving", "the city's overview while figures change every second"),
         ("list", "the largest 100"),
         ("year_of_days", "a year of days"),
     )

@@ -17,10 +17,10 @@ from app.store.energy import (
     backlog,
     energy_series,
     enterprise_totals,
-    region_totals,
     total_question,
 )
 from app.store.readings import MOMENT
+from app.store.region_totals import region_totals
 from energy.interval import Level
 from energy.rollup import Status
 from energy.tce import Basis
@@ -185,6 +185,20 @@ async def test_a_region_with_an_enterprise_without_a_factor_has_no_total(plant: 
     )
     assert (total.tce, total.unknown) == (None, (NEIGHBOUR,))
     assert total.tce_known == Decimal("0.1229")
+
+
+async def test_a_carrier_of_which_everything_is_held_makes_no_figure_unknown(plant: Plant) -> None:
+    """Its meter fell and may have been exchanged: nothing of it is measured, which is no missing factor."""
+    await a_morning(plant)
+    fell = await plant.meter("E9", carrier="raw_coal", unit="t")
+    await plant.send(fell, hourly("2026-11-01T00:00", [1000.0, 5.0, 6.0]))
+    await plant.worker().catch_up()
+    asked: dict[str, Any] = {"level": Level.MONTH, "start_us": at("2026-11-15T00:00"), "basis": Basis.EQUIVALENT}
+    asked |= {"calendar": CALENDAR, "now_us": at("2026-11-01T03:00"), "region": "4453"}
+    region = await region_totals(plant.database.pool, **asked)
+    one = (await enterprise_totals(plant.database.pool, **asked))[PLANT]
+    assert (region.tce, region.unknown, region.held) == (Decimal("0.0468702"), (), 2)
+    assert (one.tce, one.reasons, one.held) == (Decimal("0.0468702"), (), 2)
 
 
 RAW = ("reading", "held_reading")
