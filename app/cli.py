@@ -376,7 +376,7 @@ async def verified(settings: Settings, enterprise: str | None, start: str | None
     """Prints the differences and answers their number."""
     from app.rollup.verify import verify as compare
     from app.store.database import open_database
-    from energy.interval import BadTime, SiteCalendar, parse_range_bound
+    from energy.interval import BadTime, SiteCalendar, parse_range_bound, to_us
 
     try:
         bounds = [None if text is None else parse_range_bound(text, settings.zone) for text in (start, end)]
@@ -384,7 +384,12 @@ async def verified(settings: Settings, enterprise: str | None, start: str | None
         raise fail(str(error), WRONG_USE) from error
     async with open_database(settings.database_url, pool_size=2) as database:
         found = await compare(
-            database, SiteCalendar(settings.zone), enterprise=enterprise, from_us=bounds[0], to_us=bounds[1]
+            database,
+            SiteCalendar(settings.zone),
+            enterprise=enterprise,
+            from_us=bounds[0],
+            to_us=bounds[1],
+            now_us=to_us(datetime.now(UTC)),
         )
     for difference in found.differences:
         typer.echo(str(difference))

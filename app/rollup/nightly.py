@@ -15,7 +15,7 @@ from app.store import verifications
 from app.store.database import Database
 from app.store.readings import is_unavailable
 from app.store.waiting import first_of
-from energy.interval import SiteCalendar
+from energy.interval import SiteCalendar, to_us
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class NightlyVerification:
             return None
         total, passed_over = Verification(), 0
         for enterprise in sample_of(await verifications.candidates(self._database.pool), self._sample, seed):
-            found = await verify(self._database, self._calendar, enterprise=enterprise)
+            found = await verify(self._database, self._calendar, enterprise=enterprise, now_us=to_us(self._now()))
             if found.unsettled:
                 passed_over += 1
                 continue

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import asyncpg
 
 from app.store.calibrations import when_due
+from app.store.kept_positions import left_behind
 from app.store.positions import only_one_refreshes, refresh
 from app.store.readings import is_unavailable
 from app.store.waiting import first_of
@@ -57,8 +58,18 @@ class PositionWorker:
                 return 0
             await self._recalibrate(now_us)
             count = await refresh(self._pool, self._calendar, years=years, now_us=now_us)
+            count += await self._catch_up(years[0], now_us)
         log.info("budgets evaluated", extra={"count": count, "seconds": round(time.monotonic() - started_s, 2)})
         return count
+
+    async def _catch_up(self, before_year: int, now_us: int) -> int:
+        """Years that are over are evaluated again where a restatement changed their figures."""
+        async with self._pool.acquire() as connection:
+            behind = await left_behind(connection, self._calendar, before_year)
+        found = 0
+        for year, names in behind.items():
+            found += await refresh(self._pool, self._calendar, years=[year], now_us=now_us, enterprises=names)
+        return found
 
     async def _recalibrate(self, now_us: int) -> None:
         """Once a year, when its late data have come in."""

@@ -14,6 +14,7 @@ from decimal import Decimal
 import numpy as np
 
 from app.rollup.rework import edges_around
+from app.rollup.verify_positions import compared
 from app.store import rollups
 from app.store.database import Database
 from app.store.energy import backlog
@@ -78,6 +79,7 @@ class _Scope:
     factors: FactorBook
     from_us: int
     to_us: int
+    now_us: int | None
 
 
 async def verify(
@@ -87,10 +89,13 @@ async def verify(
     enterprise: str | None = None,
     from_us: int | None = None,
     to_us: int | None = None,
+    now_us: int | None = None,
 ) -> Verification:
     """Recompute all rollups, or an enterprise's, and compare the buckets that start in [from_us, to_us).
 
-    Reads one consistent snapshot. Raises what the database raises, and what a meter's own data makes energy raise.
+    With them go the positions of budgets, which begin with their year; one evaluated within two hours before `now_us`
+    may lag behind figures that changed since. Reads one consistent snapshot. Raises what the database raises, and what
+    a meter's own data makes energy raise.
     """
     found = Verification()
     async with (
@@ -100,9 +105,8 @@ async def verify(
         await connection.execute(rollups.SETTINGS)
         found.waiting = (await backlog(connection)).rows
         factors = factors_of(await factor_rows(connection)).book
-        scope = _Scope(
-            calendar, factors, BEGINNING_US if from_us is None else from_us, END_US if to_us is None else to_us
-        )
+        bounds = BEGINNING_US if from_us is None else from_us, END_US if to_us is None else to_us
+        scope = _Scope(calendar, factors, *bounds, now_us)
         for one, meters in await rollups.meters_by_enterprise(connection, enterprise):
             found.enterprises += 1
             if await rollups.are_marked(connection, meters):
@@ -135,6 +139,8 @@ async def _verify_enterprise(
     ranked = {(enterprise, start_us): row for start_us, row in (await ranks(connection, enterprise)).items()}
     ranking = {(enterprise, start_us): row for start_us, row in _ranks(by_level[Level.YEAR]).items()}
     _compare(scope, "enterprise_rank", ("tce_equivalent",), ranked, ranking, found)
+    for one in await compared(connection, scope.calendar, enterprise, by_level, scope.now_us):
+        _compare(scope, one.table, one.columns, one.stored, one.expected, found)
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,18 +92,38 @@ async def evaluate(
     Figures count up to `as_of_us`; after the year, up to its end.
     """
     calibration = await calibration_in_use(pool)
-    budgets: dict[str, list[Budget]] = {}
-    for row in await pool.fetch(BUDGETS, year, None if enterprises is None else list(enterprises)):
-        budgets.setdefault(row["enterprise"], []).append(_budget(row, year))
+    budgets = await _in_force(pool, year, enterprises)
     clock = _Clock(calendar, year, as_of_us)
     for part in _chunks(list(budgets), chunk):
         async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
             ledger = await _read(connection, clock, part)
-        yield [
-            position_of(one, ledger.standing(name, one.basis), calibration=calibration)
-            for name in part
-            for one in budgets[name]
-        ]
+        yield _judged(ledger, {name: budgets[name] for name in part}, calibration)
+
+
+async def evaluated(
+    connection: Connection, calendar: SiteCalendar, *, enterprise: str, year: int, as_of_us: int
+) -> list[Position]:
+    """The positions of one enterprise's budgets of a year, as a transaction sees them."""
+    calibration = await calibration_in_use(connection)
+    budgets = await _in_force(connection, year, [enterprise])
+    return _judged(await _read(connection, _Clock(calendar, year, as_of_us), [enterprise]), budgets, calibration)
+
+
+async def _in_force(
+    source: asyncpg.Pool | Connection, year: int, enterprises: Sequence[str] | None
+) -> dict[str, list[Budget]]:
+    budgets: dict[str, list[Budget]] = {}
+    for row in await source.fetch(BUDGETS, year, None if enterprises is None else list(enterprises)):
+        budgets.setdefault(row["enterprise"], []).append(_budget(row, year))
+    return budgets
+
+
+def _judged(ledger: _Ledger, budgets: Mapping[str, Sequence[Budget]], calibration: Calibration) -> list[Position]:
+    return [
+        position_of(one, ledger.standing(name, one.basis), calibration=calibration)
+        for name, several in budgets.items()
+        for one in several
+    ]
 
 
 async def position(
@@ -144,9 +164,9 @@ async def closed_years(pool: asyncpg.Pool, calendar: SiteCalendar, *, last_year:
     return {name: years for name, years in found.items() if years}
 
 
-async def calibration_in_use(pool: asyncpg.Pool) -> Calibration:
+async def calibration_in_use(source: asyncpg.Pool | Connection) -> Calibration:
     """The newest calibration of this fleet; that of fleets in general while there is none."""
-    widths = await pool.fetchval(CALIBRATION)
+    widths = await source.fetchval(CALIBRATION)
     return DEFAULT if widths is None else replace(DEFAULT, interval=tuple(widths))
 
 
