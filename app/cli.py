@@ -567,11 +567,14 @@ def rejections_replay(
     start: ReceivedFrom = None,
     end: ReceivedTo = None,
     number: Annotated[list[int] | None, typer.Option("--id", help="Only these; may be given several times.")] = None,
+    clock_was_wrong: Annotated[
+        bool, typer.Option("--clock-was-wrong", help="This machine's clock was wrong when they came: judge by now.")
+    ] = False,
 ) -> None:
     """Try refused readings again with the registry of now. May be broken off and begun again."""
     settings = settings_or_exit()
     wanted = wanted_rejections(settings, gateway, enterprise, meter, code, start, end, number)
-    run(settings, rejections_replayed(settings, wanted))
+    run(settings, rejections_replayed(settings, wanted, clock_was_wrong))
 
 
 def wanted_rejections(
@@ -611,7 +614,7 @@ async def rejections_counted(settings: Settings, wanted: Wanted) -> None:
 MESSAGES_AT_ONCE = 200
 
 
-async def rejections_replayed(settings: Settings, wanted: Wanted) -> None:
+async def rejections_replayed(settings: Settings, wanted: Wanted, clock_was_wrong: bool) -> None:
     from app.main import rules_of
     from app.store.database import open_database
     from app.store.ingest_registry import StoredRegistry
@@ -627,7 +630,10 @@ async def rejections_replayed(settings: Settings, wanted: Wanted) -> None:
                 parcels, after = await chosen(
                     database, wanted, scope="", only=None, strangers=True, limit=MESSAGES_AT_ONCE, after=after
                 )
-                done = await replayer.replay(parcels, actor="cli", asked=wanted.facts(), now=datetime.now(UTC))
+                asked = wanted.facts() | ({"clock_was_wrong": True} if clock_was_wrong else {})
+                done = await replayer.replay(
+                    parcels, actor="cli", asked=asked, now=datetime.now(UTC), clock_was_wrong=clock_was_wrong
+                )
                 typer.echo(", ".join(f"{count} {name}" for name, count in done.facts().items()))
                 for one in done.still:
                     typer.echo(f"  {one.rejected_id}\t{one.meter or '-'}\t{one.code}: {one.detail}")

@@ -60,6 +60,7 @@ from app.webhooks.sender import WebhookSender
 from energy.interval import SiteCalendar, to_us
 from ingest.accounts import BrokerAccounts
 from ingest.broker_check import BrokerCheck
+from ingest.clock import ClockWatch
 from ingest.decode import RAW_MAX
 from ingest.fleet import FleetWatch
 from ingest.http import PATH as READINGS_PATH
@@ -284,6 +285,10 @@ class Service:
         self._accounts = None if self._link is None else BrokerAccounts(self._link)
         self._mqtt = mqtt
         self._broker_check = self._check_of_broker()
+        self._clock = ClockWatch(metrics=self._metrics)
+        self._fleet = FleetWatch(
+            StoredFleet(database, settings.clock_skew_max_s), metrics=self._metrics, now=lambda: datetime.now(UTC)
+        )
         partition = settings.partition
         self._own_topics = (
             None if self._link is None or partition is None else OwnTopics(self._link, self._view, partition)
@@ -312,7 +317,8 @@ class Service:
             parts["broker"] = self._link.run(stop)
         if ServiceRole.INGEST in self._roles:
             parts["writer"] = self._pipeline.run(doors_closed)
-            parts["fleet"] = self._fleet_watch().run(stop)
+            parts["fleet"] = self._fleet.run(stop)
+            parts["clock"] = self._clock.run(stop)
             parts["registry"] = tell_changes(self._settings.database_url, self._registry_changed, stop)
             commands: list[Command] = []
             if self._mqtt is not None:
@@ -381,10 +387,6 @@ class Service:
         self._view.stale()
         if self._own_topics is not None:
             self._own_topics.changed()
-
-    def _fleet_watch(self) -> FleetWatch:
-        source = StoredFleet(self._database, self._settings.clock_skew_max_s)
-        return FleetWatch(source, metrics=self._metrics, now=lambda: datetime.now(UTC))
 
     def _listener(self, at: ListenAt, context: ssl.SSLContext | None) -> ListenerDoor:
         bounds = Bounds(
@@ -476,7 +478,11 @@ class Service:
             backlog_age_s=age_s,
             pending_readings=self._pipeline.pending_rows,
             pending_age_s=self._pipeline.oldest_pending_s,
-            warnings=() if self._broker_check is None else list(map(str, self._broker_check.weaknesses)),
+            warnings=[
+                *(() if self._broker_check is None else map(str, self._broker_check.weaknesses)),
+                *self._clock.warnings,
+                *self._fleet.warnings,
+            ],
         )
 
     def _broker_link(self) -> BrokerLink | None:

@@ -109,6 +109,7 @@ class IngestMetrics:
         self.status_messages = counter("status_messages", "Status messages of gateways", "state")
         self.stray_messages = counter("stray_messages", "Broker messages on topics that are none of ours")
         self.connections = counter("broker_connections", "Connections made to the broker")
+        self.clock_steps = counter("clock_steps", "Times this machine's clock was found to have been set")
         self.stale_acks = counter("stale_acks", "Acknowledgements dropped because their connection was gone")
         self.listener_connections = counter("listener_connections", "Connections made to the listener")
         self.listener_ended = counter("listener_ended", "Connections to the listener that ended, and why", "why")

@@ -46,6 +46,10 @@ class SkewWatch:
         if clock is None:
             self._clocks[gateway] = _Clock(received_us, freshest_us)
             return None
+        if received_us < clock.received_us - APART_US:
+            # Our own clock was set back, and what was measured by it is worth nothing.
+            self._clocks[gateway] = _Clock(received_us, freshest_us)
+            return None
         if (
             abs(received_us - freshest_us) < abs(clock.received_us - clock.freshest_us)
             and freshest_us < clock.freshest_us

@@ -87,7 +87,9 @@ async def replay_rejections(body: ReplayIn, deps: Deps, caller: Supervising) -> 
         after=number_key(body.cursor),
     )
     asked = body.model_dump(by_alias=True, exclude_none=True)
-    done = await deps.replayer.replay(parcels, actor=caller.actor, asked=asked, now=deps.clock())
+    done = await deps.replayer.replay(
+        parcels, actor=caller.actor, asked=asked, now=deps.clock(), clock_was_wrong=body.clock_was_wrong
+    )
     still = [
         {"rejected_id": one.rejected_id, "meter": one.meter, "code": one.code, "detail": one.detail}
         for one in done.still

@@ -175,7 +175,7 @@ def _us(column: str) -> str:
 
 
 BACKLOG = f"""
-SELECT count(*), {_us("min(marked_at)")}, coalesce(extract(epoch FROM now() - min(marked_at)), 0)::float8 FROM touched
+SELECT count(*), {_us("min(marked_at)")}, greatest(extract(epoch FROM now() - min(marked_at)), 0)::float8 FROM touched
 """
 # A meter owes readings from its first one on; one that never sent, since it was entered; one taken out of service,
 # up to its last.

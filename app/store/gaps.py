@@ -26,12 +26,14 @@ NOTICE = """
 INSERT INTO sequence_gap (gateway, first_seq, last_seq, noticed_at, asked_at, asked_times)
 VALUES ($1, $2, $3, coalesce($4, now()), $5, $6)
 """
+# A moment that is still to come is of a clock that was set since: nobody knows how long ago it was.
 DUE = """
 SELECT gap.gateway, gap.first_seq, gap.last_seq, gap.asked_times
 FROM sequence_gap AS gap
 JOIN gateway ON gateway.id = gap.gateway AND gateway.active
 JOIN unnest($2::float8[]) WITH ORDINALITY AS pause (s, number) ON pause.number = gap.asked_times + 1
 WHERE coalesce(gap.asked_at, gap.noticed_at) + pause.s * interval '1 second' <= $1
+   OR coalesce(gap.asked_at, gap.noticed_at) > $1 + interval '1 minute'
 ORDER BY coalesce(gap.asked_at, gap.noticed_at) LIMIT $3
 """
 ASKED = """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Float, and_, case, cast, func, literal, select
+from sqlalchemy import ColumnElement, Float, Update, and_, case, cast, func, literal, or_, select, update
 
 from app.store.database import Database
 from app.store.tables.registry import enterprise, gateway, meter
@@ -18,6 +18,8 @@ from ingest.liveness import (
     GatewayState,
 )
 
+AHEAD_S = 60
+"""What the clocks of several processes may differ by."""
 SECOND = literal(timedelta(seconds=1))
 _own = and_(meter.c.gateway == gateway.c.id, meter.c.active)
 _shortest = select(func.min(meter.c.expected_interval_s)).where(_own).scalar_subquery()
@@ -70,6 +72,19 @@ async def gateway_states(database: Database, region: str, now: datetime) -> dict
     return {each.value: found.get(each.value, 0) for each in GatewayState}
 
 
+def _set_back(now: datetime) -> Update:
+    """Data and word of gateways that were heard in the future, brought back to now in the same order. Our own clock was
+    ahead then: left alone, who went silent since would be there until that moment comes."""
+    by = func.greatest(gateway.c.last_data_at, gateway.c.state_at) - literal(now)
+    latest = literal(now + timedelta(seconds=AHEAD_S))
+    moments = (gateway.c.last_data_at, gateway.c.state_at)
+    return (
+        update(gateway)
+        .where(or_(*(moment > latest for moment in moments)))
+        .values({moment.name: case((moment > literal(now), moment - by), else_=moment) for moment in moments})
+    )
+
+
 class StoredFleet:
     """`ingest.fleet.FleetSource` on the database."""
 
@@ -78,7 +93,12 @@ class StoredFleet:
         self._skew_max_s = skew_max_s
 
     async def look(self, now: datetime) -> Fleet:
+        """See `ingest.fleet.FleetSource`."""
+        async with self._database.engine.begin() as connection:
+            ahead = (await connection.execute(_set_back(now))).rowcount
         off = select(gateway.c.id, SKEW_S).where(gateway.c.active, func.abs(SKEW_S) > self._skew_max_s)
         async with self._database.engine.connect() as connection:
             clocks = {row[0]: row[1] for row in await connection.execute(off.order_by(gateway.c.id))}
-        return Fleet(await gateway_states(self._database, "", now), clocks)
+            measured = select(func.count()).where(gateway.c.active, gateway.c.clock_skew_s.is_not(None))
+            count = int(await connection.scalar(measured) or 0)
+        return Fleet(await gateway_states(self._database, "", now), clocks, count, ahead)

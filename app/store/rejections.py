@@ -269,8 +269,12 @@ class Replayer:
         self._noted = noted
         self._turn = asyncio.Lock()
 
-    async def replay(self, parcels: Sequence[Parcel], *, actor: str, asked: Fields, now: datetime) -> Replayed:
+    async def replay(
+        self, parcels: Sequence[Parcel], *, actor: str, asked: Fields, now: datetime, clock_was_wrong: bool = False
+    ) -> Replayed:
         """Try these again. The trail says who asked for what and what came of it, also when it broke off.
+
+        With `clock_was_wrong` the moment of their receipt is not believed: they are taken to come now.
 
         Raises BrokenOff.
         """
@@ -279,7 +283,7 @@ class Replayer:
             try:
                 shelf = Shelf.of(await self._registry.read())
                 for parcel in parcels:
-                    await self._again(parcel, shelf, actor, now, done)
+                    await self._again(parcel, shelf, actor, now, done, clock_was_wrong)
             except LedgerUnavailable as error:
                 raise BrokenOff(f"the database went away ({error}); what was done stays done, begin again") from error
             finally:
@@ -298,13 +302,16 @@ class Replayer:
         except Exception as error:  # noqa: BLE001  # with the database away; each reading says itself who tried it
             log.warning("replay not in the trail", extra={"actor": actor, "why": str(error)})
 
-    async def _again(self, parcel: Parcel, shelf: Shelf, actor: str, now: datetime, done: Replayed) -> None:
+    async def _again(
+        self, parcel: Parcel, shelf: Shelf, actor: str, now: datetime, done: Replayed, clock_was_wrong: bool
+    ) -> None:
         kept = await self._database.pool.fetchrow(MESSAGE, parcel.message_id)
         places = await self._open(parcel)
         if kept is None or not places:
             return  # somebody else was quicker
+        received_us = round(now.timestamp() * 1_000_000) if clock_was_wrong else kept["us"]
         message = Received(
-            Door(kept["door"]), kept["gateway"], kept["topic"], kept["content_type"], kept["raw"], kept["us"]
+            Door(kept["door"]), kept["gateway"], kept["topic"], kept["content_type"], kept["raw"], received_us
         )
         admitted = admit([message], [decode(message)], shelf, self._rules)
         trial = Trial.of(parcel.message_id, places, admitted)

@@ -103,6 +103,7 @@ async def test_a_clock_is_measured_and_named_when_it_is_off(
     assert found["clock_skew_at"] == "2026-11-24T00:45:00Z"
     fleet = await StoredFleet(api.database, 120).look(NOW)
     assert fleet.clocks_off_s == ({"gw-own": skew_s} if off else {})
+    assert fleet.clocks == 1
 
 
 async def test_a_clock_so_far_ahead_that_all_is_refused_is_measured_all_the_same(api: Api, database_url: str) -> None:
@@ -120,3 +121,32 @@ async def test_nothing_is_said_of_a_clock_nobody_has_seen(api: Api) -> None:
     body = {"id": "gw-new", "enterprise": OWN, "name": "x"}
     assert (await api.post("gateways", body)).json()["state"] == "never"
     assert (await api.get(f"regions/{OWN_REGION}/overview")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("data_s", "said", "said_s", "state"),
+    [
+        (86_400, "online", -60, "online"),
+        (86_400, "offline", 86_410, "offline"),
+        (86_410, "offline", 86_400, "online"),
+        (-7200, "offline", 86_400, "offline"),
+    ],
+    ids=["data ahead", "offline after it", "data after offline", "only the word ahead"],
+)
+async def test_who_was_heard_in_the_future_is_brought_back_to_now(
+    api: Api, data_s: int, said: str, said_s: int, state: str
+) -> None:
+    """Our clock was a day ahead and was set right: who is silent since then is not there for another day."""
+    await api.sql(
+        """INSERT INTO gateway (id, enterprise, name, secret_sha256, state, state_at, last_data_at)
+           VALUES ('gw-x', $1, 'x', 'x', $2, $3, $4)""",
+        *(OWN, said, NOW + timedelta(seconds=said_s), NOW + timedelta(seconds=data_s)),
+    )
+    fleet = StoredFleet(api.database, 120)
+    assert (await fleet.look(NOW)).heard_ahead == 1
+    assert (await fleet.look(NOW)).heard_ahead == 0
+    found = (await api.get("gateways/gw-x")).json()
+    assert found["state"] == state
+    assert max(found["last_data_at"], found["said_at"]) == "2026-11-24T01:00:00Z"
+    later = await gateway_states(api.database, CITY, NOW + timedelta(seconds=1801))
+    assert later["online"] == 0

@@ -227,3 +227,22 @@ async def test_a_try_that_broke_off_goes_on_where_it_was(api: Api, database_url:
         ("1",)
     ]
     assert counts(await replay(api)) == (1, 0, 0, 0)
+
+
+async def test_what_a_wrong_clock_of_ours_refused_is_stored_when_that_is_said(api: Api, database_url: str) -> None:
+    """Our clock was a day behind: what came live lay in the future of its receipt, and by now does not."""
+    ahead = {"rows": [["E001", "2026-11-24T08:30:00+08:00", 7.0], ["E001", "2026-11-25T08:30:00+08:00", 8.0]]}
+    ledger = ReadingLedger(database_url)
+    shelf = Shelf.of(await StoredRegistry(api.database.pool).read())
+    raw = json.dumps({"v": 1, **ahead}).encode()
+    day_us = 86_400_000_000
+    message = Received(Door.HTTP, "gw-own", "/api/v1/readings", "application/json", raw, RECEIVED_US - day_us)
+    admitted = admit([message], [decode(message)], shelf, Rules())
+    await ledger.save(Group([message], admitted.rows, admitted.refusals))
+    await ledger.close()
+    assert counts(await replay(api, code="timestamp-in-future")) == (0, 0, 0, 2)
+    done = await replay(api, code="timestamp-in-future", clock_was_wrong=True)
+    assert counts(done) == (1, 0, 0, 1), "what lies in the future even now stays refused"
+    assert await stored(api) == {("E001", 8): 7.0}
+    trail = await api.sql("SELECT after FROM audit WHERE action = 'rejections.replay' ORDER BY audit_id DESC LIMIT 1")
+    assert json.loads(trail[0][0])["asked"]["clock_was_wrong"] is True

@@ -74,4 +74,39 @@ async def test_gauges_show_the_fleet_and_a_wrong_clock_is_named_once(caplog: pyt
     assert await named(a=-3601.0) == []
     assert await named() == []
     assert counted(measured, "gateway_clocks_off") == 0
+    assert watch.warnings == []
     assert await named(a=-3600.0) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("clocks", "off_s", "ours_s"),
+    [
+        (3, (3600.0, 3602.0, 3590.0), 3600.0),
+        (3, (-86_400.0, -86_000.0), -86_200.0),
+        (4, (3600.0, 3600.0), None),
+        (2, (3600.0, 3600.0), None),
+        (4, (3600.0, -3600.0, 7200.0), None),
+        (0, (), None),
+    ],
+    ids=["all alike", "most alike", "half of them", "too few", "each its own", "none"],
+)
+def test_when_most_clocks_are_off_alike_it_is_our_own(
+    clocks: int, off_s: tuple[float, ...], ours_s: float | None
+) -> None:
+    fleet = Fleet({}, {f"gw-{number}": skew_s for number, skew_s in enumerate(off_s)}, clocks)
+    assert fleet.ours_off_s == ours_s
+
+
+async def test_our_own_clock_is_warned_of_as_long_as_it_is_off(caplog: pytest.LogCaptureFixture) -> None:
+    seen = Seen()
+    watch = FleetWatch(seen, metrics=metrics(), now=lambda: NOW)
+    seen.fleet = Fleet({}, dict.fromkeys("abc", -7200.0), 3, heard_ahead=2)
+    for _ in range(2):
+        await watch.look()
+    assert len(watch.warnings) == 1
+    assert "7200 s behind" in watch.warnings[0]
+    assert caplog.text.count("is it ours?") == 1
+    assert "heard in the future" in caplog.text
+    seen.fleet = Fleet({}, {}, 3)
+    await watch.look()
+    assert watch.warnings == []

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from ingest.skew import SAMPLES_MIN, SkewWatch
+from ingest.skew import SAMPLES, SAMPLES_MIN, SkewWatch
 
 SECOND_US = 1_000_000
 QUARTER_S = 900
@@ -65,6 +65,15 @@ def test_a_clock_that_was_ahead_and_is_set_right_is_right_at_once() -> None:
     watch = SkewWatch()
     assert heard(watch, live(-86_400)) == -86_400
     assert heard(watch, live(2, start=10)) == 2
+
+
+@pytest.mark.parametrize("by_s", [-86_400, -3600, 3600, 86_400])
+def test_a_server_whose_own_clock_is_set_measures_on(by_s: int) -> None:
+    """Set back it would be deaf until the old time comes again; set ahead the median follows."""
+    watch = SkewWatch()
+    assert heard(watch, live(2)) == 2
+    assert heard(watch, [(at + by_s, fresh) for at, fresh in live(2, SAMPLES, start=10)]) == 2 + by_s
+    assert heard(watch, live(2, SAMPLES, start=10 + SAMPLES)) == 2
 
 
 def test_the_same_message_again_is_no_measure() -> None:

@@ -74,6 +74,16 @@ async def test_a_gap_is_asked_for_after_the_grace_time_and_then_ever_more_rarely
     assert await desk.rows() == [(3, 4, 2)]
 
 
+@pytest.mark.parametrize("ahead_s", [90, 86_400])
+async def test_a_gap_that_was_noticed_or_asked_for_in_the_future_is_due(desk: Desk, ahead_s: int) -> None:
+    """The clock was ahead and was set back: nobody waits until that moment comes again."""
+    await desk.came(1, 3)
+    assert await desk.asks_after(GRACE_S + ahead_s) == [(GATEWAY, [2, 2])]
+    assert await desk.asks_after(-ahead_s) == [(GATEWAY, [2, 2])]
+    assert await desk.asks_after(GRACE_S) == [], "from here on it waits as ever"
+    assert await desk.asks_after(3 * GRACE_S + 1) == [(GATEWAY, [2, 2])]
+
+
 async def test_what_is_left_of_a_gap_keeps_its_history(desk: Desk) -> None:
     await desk.came(1, 7)
     assert await desk.asks_after(GRACE_S + 1) == [(GATEWAY, [2, 6])]

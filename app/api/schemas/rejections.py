@@ -48,6 +48,10 @@ class ReplayIn(Body):
     code: FilterWord | None = None
     start: FilterWord | None = Field(default=None, alias="from", description="Received from this moment on.")
     end: FilterWord | None = Field(default=None, alias="to", description="Received before this moment.")
+    clock_was_wrong: bool = Field(
+        default=False,
+        description="The service's own clock was wrong when they came: their times are judged as if they came now.",
+    )
     limit: int = Field(default=100, ge=1, le=1000, description="Most messages in one request.")
     cursor: Annotated[str, StringConstraints(max_length=2000)] | None = Field(
         default=None, description="The `next` of the answer before."

@@ -31,4 +31,6 @@ class ReadyOut(BaseModel):
     backlog: BacklogOut
     pending_readings: int
     pending_age_s: float
-    warnings: list[str] = Field(description="What works, but can lose acknowledged messages; each with what mends it.")
+    warnings: list[str] = Field(
+        description="What works but should be looked at, with what mends it: a broker that can lose messages, a clock."
+    )
