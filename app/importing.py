@@ -28,13 +28,25 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.settings import PREFIX, Settings
-from app.store import budgets, coefficients, positions, registry
+from app.store import budgets, coefficients, corrections, levels, positions, registry
 from app.store import lines as production
 from app.store.coefficients import FactorsOverlap
+from app.store.corrections import CorrectionsOverlap
 from app.store.credit_code import WrongCreditCode
 from app.store.database import Database
-from app.store.entries import BudgetIn, EnterpriseIn, FactorIn, GatewayIn, MeterIn, OutputIn, values_of
+from app.store.entries import (
+    BudgetIn,
+    CorrectionIn,
+    EnterpriseIn,
+    FactorIn,
+    GatewayIn,
+    LevelIn,
+    MeterIn,
+    OutputIn,
+    values_of,
+)
 from app.store.ingest_registry import StoredRegistry
+from app.store.levels import LevelsOverlap
 from app.store.lines import MonthInFuture
 from app.store.readings import ConflictsFound, ReadingLedger
 from app.store.registry import AlreadyThere, Fields, WrongField
@@ -114,6 +126,49 @@ FACTOR_WORDS = {
     "来源": "source",
     "接续上一条": "ends_previous",
     "已核实": "verified",
+}
+DATED_WORDS = {
+    "指标": "indicator",
+    "适用条件": "condition",
+    "一级": "level1",
+    "二级": "level2",
+    "三级": "level3",
+    "版本": "edition",
+    "生效日期": "valid_from",
+    "失效日期": "valid_to",
+    "来源": "source",
+    "已核实": "verified",
+}
+LEVEL_WORDS = {
+    "类别": "kind",
+    "产品": "product",
+    "单位": "unit",
+    "口径": "basis",
+    "标杆水平": "benchmark",
+    "基准水平": "baseline",
+    **DATED_WORDS,
+    "备注": "note",
+}
+CORRECTION_WORDS = {
+    "产品": "product",
+    "修正参数": "attribute",
+    "修正方式": "how",
+    "方向": "side",
+    "起点": "base",
+    "步长": "unit",
+    "最多步数": "most",
+    "常数": "constant",
+    "前提参数": "needs",
+    "前提高于": "needs_above",
+    **DATED_WORDS,
+}
+LEVEL_VALUES: Mapping[str, Mapping[str, str]] = {
+    "kind": {"能效水平": "benchmark", "限额": "limit"},
+    "indicator": {"综合能耗": "energy", "电耗": "electricity", "煤耗": "coal"},
+    "basis": {"当量": "equivalent", "等价": "equal", "当量值": "equivalent", "等价值": "equal"},
+    "how": {"加": "add", "乘": "times"},
+    "side": {"两侧": "both", "低于": "below", "高于": "above"},
+    "verified": {"是": "true", "否": "false", "yes": "true", "no": "false"},
 }
 OUTPUT_WORDS = {
     "统一社会信用代码": "enterprise",
@@ -370,6 +425,38 @@ async def import_factors(database: Database, settings: Settings, lines: Sequence
     return Imported("factors", len(lines))
 
 
+async def import_levels(database: Database, settings: Settings, lines: Sequence[Line]) -> Imported:
+    """Benchmark editions and legal limits: for everybody, each with its source and edition."""
+
+    async def enter(connection: AsyncConnection, line: Line) -> None:
+        fields = values_of(LevelIn.model_validate(_dated_cells(line)))
+        await levels.enter_level(connection, fields, ACTOR)
+
+    async with database.engine.begin() as connection:
+        await _enter_all(connection, lines, enter)
+    return Imported("levels", len(lines))
+
+
+async def import_corrections(database: Database, settings: Settings, lines: Sequence[Line]) -> Imported:
+    """What a standard changes its limits by, in the columns of `GET /api/v1/corrections?format=csv`."""
+
+    async def enter(connection: AsyncConnection, line: Line) -> None:
+        fields = values_of(CorrectionIn.model_validate(_dated_cells(line)))
+        await corrections.enter_correction(connection, fields, ACTOR)
+
+    async with database.engine.begin() as connection:
+        await _enter_all(connection, lines, enter)
+    return Imported("corrections", len(lines))
+
+
+def _dated_cells(line: Line) -> Fields:
+    """The cells in English words; a spreadsheet's date has no time."""
+    cells: Fields = {name: LEVEL_VALUES.get(name, {}).get(cell, cell) for name, cell in line.cells.items()}
+    return {
+        name: cell.partition("T")[0] if name in ("valid_from", "valid_to") else cell for name, cell in cells.items()
+    }
+
+
 async def import_outputs(database: Database, settings: Settings, lines: Sequence[Line]) -> Imported:
     """Monthly output of production lines. Another quantity for a month is its next revision."""
     today = datetime.now(settings.zone).date()
@@ -463,6 +550,8 @@ REFUSALS = (
     UnitMismatch,
     AlreadyThere,
     FactorsOverlap,
+    LevelsOverlap,
+    CorrectionsOverlap,
     MonthInFuture,
 )
 
@@ -628,6 +717,8 @@ WORDS: Mapping[str, Mapping[str, str]] = {
     "readings": READING_WORDS,
     "factors": FACTOR_WORDS,
     "outputs": OUTPUT_WORDS,
+    "levels": LEVEL_WORDS,
+    "corrections": CORRECTION_WORDS,
 }
 NEEDED: Mapping[str, Sequence[str]] = {
     "enterprises": ("id", "name", "region", "industry"),
@@ -637,6 +728,8 @@ NEEDED: Mapping[str, Sequence[str]] = {
     "readings": ("enterprise", "meter", "ts", "value"),
     "factors": ("carrier", "valid_from", "source"),
     "outputs": ("enterprise", "line", "month", "quantity"),
+    "levels": ("kind", "product", "unit", "edition", "valid_from", "source"),
+    "corrections": ("product", "edition", "attribute", "how", "valid_from", "source"),
 }
 Import = Callable[[Database, Settings, Sequence[Line]], Awaitable[Imported]]
 KINDS: Mapping[str, Import] = {
@@ -647,4 +740,6 @@ KINDS: Mapping[str, Import] = {
     "readings": import_readings,
     "factors": import_factors,
     "outputs": import_outputs,
+    "levels": import_levels,
+    "corrections": import_corrections,
 }

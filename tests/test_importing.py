@@ -274,7 +274,10 @@ async def test_every_fault_of_every_row_is_told(database: Database, settings: Se
         (
             "moons",
             ["x"],
-            "'moons' cannot be imported; enterprises, gateways, meters, budgets, readings, factors, outputs",
+            (
+                "'moons' cannot be imported; enterprises, gateways, meters, budgets, readings, factors, outputs, "
+                "levels, corrections"
+            ),
         ),
     ],
 )
@@ -540,6 +543,51 @@ async def test_overlapping_factors_of_a_file_are_told_by_row_and_nothing_is_kept
     told = await faults(database, settings, "factors", path)
     assert [line.split(":")[0] for line in told] == ["row 3", "row 4"]
     assert "holds from 2026-01-01 up to 2026-07-01" in told[0]
+
+
+# Levels and corrections -----------------------------------------------------------------------------------------------
+
+
+async def test_levels_and_corrections_come_in_with_source_and_edition(
+    database: Database, settings: Settings, tmp_path: Path
+) -> None:
+    path = a_csv(
+        tmp_path,
+        "类别,产品,单位,标杆水平,基准水平,三级,版本,生效日期,来源,已核实",
+        "能效水平,乙二醇,kgce/t,1.5,2.5,,2031,2031-01-01,文件 1,是",
+        "限额,ethylene_glycol_syngas,kgce/t,,,1400,GB 1-2031,2031-01-01,文件 2,否",
+    )
+    told = await faults(database, settings, "levels", path)
+    assert [line.split(":")[0] for line in told] == ["row 2", "row 3"]
+    assert "is no product" in told[0]
+    assert "holds from" in told[1]
+    limits = a_book(
+        tmp_path,
+        ["kind", "product", "unit", "level3", "edition", "valid_from", "source"],
+        ["limit", "cement_clinker", "kgce/t", 110, "GB 1-2031", date(2031, 1, 1), "a draft"],
+    )
+    told = await faults(database, settings, "levels", limits)
+    assert "GB 16780-2021" in told[0]
+    open_limit = "UPDATE level SET valid_to = '2031-01-01' WHERE product = 'cement_clinker' AND indicator = 'energy'"
+    async with database.pool.acquire() as connection:
+        await connection.execute(f"{open_limit} AND kind = 'limit'")
+    assert await import_file(database, settings, "levels", limits) == Imported("levels", 1)
+    corrected = a_csv(
+        tmp_path,
+        "产品,修正参数,修正方式,方向,起点,步长,三级,版本,生效日期,来源",
+        "水泥熟料,altitude_m,乘,高于,1500,100,0.5,GB 1-2031,2031-01-01,文件 3",
+    )
+    assert await import_file(database, settings, "corrections", corrected) == Imported("corrections", 1)
+    told = await faults(database, settings, "corrections", corrected)
+    assert "holds from 2031-01-01 without end" in told[0]
+    kept = await rows(
+        database, "SELECT product, how, side, level3::text, entered_by FROM level_correction WHERE origin = 'entered'"
+    )
+    assert kept == [("cement_clinker", "times", "above", "0.5", "cli")]
+    async with database.pool.acquire() as connection:
+        await connection.execute("DELETE FROM level_correction WHERE origin = 'entered'")
+        await connection.execute("DELETE FROM level WHERE origin = 'entered'")
+        await connection.execute(open_limit.replace("'2031-01-01'", "NULL") + " AND kind = 'limit'")
 
 
 # Outputs --------------------------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from app.api.writes import first_time, in_its_turn
 from app.store import lines, registry
 from app.store.access import Caller, TokenRole, caller_by_number, caller_of, note_refusal
 from app.store.accounts import Session, session_of
+from app.store.coefficients import sees_all
 from app.store.registry import Fields, NotThere, WrongField
 from app.store.scope import ask_as
 
@@ -224,6 +225,12 @@ async def require_region(deps: ApiDeps, caller: Caller, code: str) -> None:
         await visible_region(deps, caller, code)
     except NotThere as error:
         raise WrongField("region", f"there is no region {code!r}") from error
+
+
+async def supervises_everything(deps: ApiDeps, caller: Caller) -> None:
+    """What holds for everybody is kept by who sees every enterprise there is. Raises Forbidden."""
+    if not await sees_all(deps.database):
+        raise Forbidden(f"this holds for everybody; the scope {caller.scope} is only a part")
 
 
 async def require_within(deps: ApiDeps, caller: Caller, role: str, scope: str) -> None:

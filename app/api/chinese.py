@@ -136,7 +136,17 @@ SENTENCES: Mapping[str, str] = {
     "meter {} stands there twice": "计量器具 {} 重复出现",
     "{} has no meter {}": "{} 没有计量器具 {}",
     "{} has no line {}": "{} 没有生产线 {}",
-    "levels hold for everybody; the scope {} is only a part": "能效水平对所有单位有效；范围 {} 只是其中一部分",
+    "this holds for everybody; the scope {} is only a part": "此项对所有单位有效；范围 {} 只是其中一部分",
+    "correction {} of {} ({}) by {} holds from {} {}; end that one first, or choose other dates": (
+        "{1}（{2}）按 {3} 的修正项 {0} 自 {4} 起有效（{5}）；请先终止它或改选日期"
+    ),
+    "needs and needs_above are given together or not at all": "needs 与 needs_above 须同时给出或均不给出",
+    "a correction changes at least one of the three levels": "修正项至少改变三个等级之一",
+    "there is no limit of {} of the edition {} to correct": "没有可修正的限额：{}，版本 {}",
+    "{} has not come; what will be is said when it is so": "{} 尚未到来；届时再登记",
+    "{} closed before {} opened and would be judged anew; send restates if that is meant, or a later day": (
+        "{0} 已结（{1} 起未结），其评价将改变；如确需如此请发送 restates，或改用更晚的日期"
+    ),
     "level {} of {} ({}) holds from {} {}; end that one first, or choose other dates": (
         "{1} 的水平 {0}（{2}）自 {3} 起有效（{4}）；请先终止它或改选日期"
     ),

@@ -18,6 +18,7 @@ from app.api.access import (
     Supervising,
     hidden,
     require_enterprise,
+    supervises_everything,
     visible_enterprise,
     visible_line,
     visible_region,
@@ -36,15 +37,14 @@ from app.api.answers import (
 )
 from app.api.deps import ApiDeps, Deps
 from app.api.parameters import known_parameters
-from app.api.problems import BadCursor, BadQuery, Forbidden
-from app.api.schemas.benchmarks import BenchmarksOut, CorrectionOut, RegionBenchmarksOut
-from app.api.schemas.lines import LevelOut, LineChange, LineOut, OutputOut, ProductOut
+from app.api.problems import BadCursor, BadQuery
+from app.api.schemas.benchmarks import BenchmarksOut, RegionBenchmarksOut
+from app.api.schemas.lines import AttributesSaidOut, LevelOut, LineChange, LineOut, OutputOut, ProductOut
 from app.api.schemas.shared import Listed
-from app.store import benchmarks, levels, lines
+from app.store import benchmarks, levels, line_attributes, lines
 from app.store.access import Caller
 from app.store.benchmarks import Judged, LineStanding
-from app.store.coefficients import sees_all
-from app.store.entries import Day, LevelFields, LevelIn, LineIn, OutputIn, values_of
+from app.store.entries import AttributesIn, Day, LevelFields, LevelIn, LineIn, OutputIn, values_of
 from app.store.region_totals import ledger_state
 from app.store.registry import Fields, NotThere
 from energy.benchmark import SHOWN, Indicator, Position, level_units, output_scale, quotient
@@ -109,11 +109,71 @@ async def get_line(line: str, deps: Deps, caller: Reader) -> Response:
 
 @router.put("/lines/{line}", operation_id="changeLine", response_model=LineOut)
 async def change_line(line: str, body: LineChange, deps: Deps, caller: Supervising) -> Response:
-    """Everything of a line but its enterprise and code; `active: false` takes it out of the figures."""
+    """Everything of a line but its enterprise and code; `active: false` takes it out of the figures.
+
+    Other `attributes` hold from `attributes_from` on, and the past keeps its own.
+    """
     found = await visible_line(deps, caller, line)
+    today, opened = await _open_from(deps, found["enterprise"])
     async with deps.database.engine.begin() as connection:
-        changed = await lines.change_line(connection, found["line_id"], values_of(body), caller.actor)
+        changed = await lines.change_line(
+            connection, found["line_id"], values_of(body), caller.actor, today=today, opened=opened
+        )
     return json_answer(line_out(changed))
+
+
+@router.get("/lines/{line}/attributes", operation_id="listLineAttributes", response_model=Listed[AttributesSaidOut])
+async def list_attributes(line: str, deps: Deps, caller: Reader, asking: Asking) -> Response:
+    """Everything that was ever said of a line, from which day, by whom and when, in order of entry."""
+    found = await visible_line(deps, caller, line)
+    after = number_key(asking.cursor)
+    page = await line_attributes.list_attributes(deps.database, found["line_id"], limit=asking.limit, after=after)
+    items = [attributes_said_out(row) for row in page.items]
+    return asking.answer(items, page.next, f"attributes-{found['code']}", AttributesSaidOut)
+
+
+@router.post(
+    "/lines/{line}/attributes",
+    operation_id="sayLineAttributes",
+    status_code=201,
+    response_model=AttributesSaidOut,
+    responses={200: {"model": AttributesSaidOut, "description": "It was said before"}},
+)
+async def say_attributes(line: str, body: AttributesIn, deps: Deps, caller: Supervising) -> Response:
+    """What holds of a line from a day on; earlier days keep what was said of them.
+
+    Closed months with an output that would be judged anew are named and refused (`restates-closed-months`) unless
+    `restates` says that it is meant.
+    """
+    found = await visible_line(deps, caller, line)
+    today, opened = await _open_from(deps, found["enterprise"])
+    async with deps.database.engine.begin() as connection:
+        made, new = await line_attributes.say_attributes(
+            connection,
+            found,
+            valid_from=body.valid_from,
+            attributes=body.attributes.kept(),
+            note=body.note,
+            actor=caller.actor,
+            today=today,
+            opened=opened,
+            restates=body.restates,
+        )
+    return json_answer(attributes_said_out(made), 201 if new else 200)
+
+
+async def _open_from(deps: ApiDeps, enterprise: str) -> tuple[date, date]:
+    """Today, and the first day of the enterprise's first month that is not closed."""
+    now_us = deps.now_us()
+    opened = await line_attributes.open_from(
+        deps.database.pool, deps.calendar, enterprise, closing_day=deps.closing_day, now_us=now_us
+    )
+    return deps.calendar.local_date(now_us), opened
+
+
+def attributes_said_out(row: Fields) -> dict[str, Any]:
+    kept = {name: value for name, value in row.items() if name not in ("entry_id", "line_id")}
+    return {"id": row["entry_id"]} | kept
 
 
 def line_out(row: Fields) -> dict[str, Any]:
@@ -180,20 +240,6 @@ async def list_products(deps: Deps, caller: Reader, request: Request, asked: Ask
     return listed(request, await levels.products(deps.database), None, asked, "products", ProductOut)
 
 
-@router.get("/corrections", operation_id="listCorrections", response_model=Listed[CorrectionOut])
-async def list_corrections(deps: Deps, caller: Reader, request: Request, asked: AskedFormat = None) -> Response:
-    """What the standards' legal limits change by with the attributes of a line, with source and sureness."""
-    names = ("base", "unit", "most", "constant", "needs_above", "level1", "level2", "level3")
-    found = await levels.corrections(deps.database)
-    items = [
-        {"id": row["correction_id"]}
-        | {name: value for name, value in row.items() if name != "correction_id"}
-        | {name: number(row[name]) for name in names}
-        for row in found
-    ]
-    return listed(request, items, None, asked, "corrections", CorrectionOut)
-
-
 @router.get("/levels", operation_id="listLevels", response_model=Listed[LevelOut])
 async def list_levels(
     deps: Deps,
@@ -222,7 +268,7 @@ async def list_levels(
 @router.post("/levels", operation_id="createLevel", status_code=201, response_model=LevelOut)
 async def create_level(body: LevelIn, deps: Deps, caller: Supervising) -> Response:
     """A level holds for everybody, so it is entered by who supervises every enterprise there is."""
-    await _keeps_levels(deps, caller)
+    await supervises_everything(deps, caller)
     async with deps.database.engine.begin() as connection:
         made = await levels.enter_level(connection, values_of(body), caller.actor)
     return json_answer(level_out(made), 201, {"Location": f"/api/v1/levels/{made['level_id']}"})
@@ -236,7 +282,7 @@ async def get_level(level: str, deps: Deps, caller: Reader) -> Response:
 
 @router.put("/levels/{level}", operation_id="changeLevel", response_model=LevelOut)
 async def change_level(level: str, body: LevelFields, deps: Deps, caller: Supervising) -> Response:
-    await _keeps_levels(deps, caller)
+    await supervises_everything(deps, caller)
     found = await _level_number(deps, caller, level)
     async with deps.database.engine.begin() as connection:
         changed = await levels.change_level(connection, found, values_of(body), caller.actor)
@@ -246,7 +292,7 @@ async def change_level(level: str, body: LevelFields, deps: Deps, caller: Superv
 @router.delete("/levels/{level}", operation_id="removeLevel", status_code=204)
 async def remove_level(level: str, deps: Deps, caller: Supervising) -> Response:
     """Take out a level that was entered by hand."""
-    await _keeps_levels(deps, caller)
+    await supervises_everything(deps, caller)
     found = await _level_number(deps, caller, level)
     async with deps.database.engine.begin() as connection:
         await levels.remove_level(connection, found, caller.actor)
@@ -261,11 +307,6 @@ async def _level_number(deps: ApiDeps, caller: Caller, key: str) -> int:
     except NotThere:
         pass
     raise await hidden(deps, caller, "level", key)
-
-
-async def _keeps_levels(deps: ApiDeps, caller: Caller) -> None:
-    if not await sees_all(deps.database):
-        raise Forbidden(f"levels hold for everybody; the scope {caller.scope} is only a part")
 
 
 def level_out(row: Fields) -> dict[str, Any]:

@@ -28,10 +28,12 @@ from app.store.alert_listings import NotFailed, SilenceRefused
 from app.store.budgets import AlreadyDecided, Overtaken
 from app.store.co2_sets import DatasetUnknown
 from app.store.coefficients import FactorsOverlap
+from app.store.corrections import CorrectionsOverlap
 from app.store.credit_code import WrongCreditCode
 from app.store.energy import EnterpriseUnknown, NotKnownThen, TooManyBuckets
 from app.store.jobs import NotDone, TooManyJobs
 from app.store.levels import LevelsOverlap
+from app.store.line_attributes import RestatesClosedMonths
 from app.store.lines import CountedTwice, MonthInFuture, SharesExceedOne
 from app.store.once import AnswerLost, KeyReused, StillInFlight
 from app.store.passwords import WeakPassword
@@ -140,6 +142,8 @@ PROBLEMS: Mapping[type[Exception], tuple[int, str, str, str]] = {
     PartOfDecision: (409, "part-of-decision", "It goes with its decision", "随认定一并撤销"),
     RevokedAlready: (409, "revoked-already", "It was revoked before", "已撤销"),
     FactorsOverlap: (409, "factor-overlap", "Another factor holds on these days", "系数有效期重叠"),
+    CorrectionsOverlap: (409, "correction-overlap", "Another correction holds on these days", "修正项有效期重叠"),
+    RestatesClosedMonths: (409, "restates-closed-months", "Closed months would be judged anew", "将改变已结月份的评价"),
     LevelsOverlap: (409, "level-overlap", "Another level holds on these days", "能效水平有效期重叠"),
     SharesExceedOne: (422, "shares-exceed-one", "Shares of a meter exceed 1", "计量器具分摊比例之和超过 1"),
     CountedTwice: (422, "counted-twice", "The same energy would count twice", "同一能源重复计量"),

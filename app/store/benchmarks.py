@@ -25,8 +25,13 @@ LINES = """
 SELECT line.line_id, line.enterprise, enterprise.name AS enterprise_name, enterprise.region, line.code, line.name,
        line.product, product.name_zh AS product_zh, product.name_en AS product_en, product.industry,
        product.accumulates, product.unit AS product_unit, line.condition, line.capacity_per_year, line.unit,
-       line.attributes
+       coalesce(said.attributes, '{}') AS attributes
 FROM line JOIN enterprise ON enterprise.id = line.enterprise JOIN product ON product.code = line.product
+LEFT JOIN LATERAL (
+    SELECT attributes FROM line_attribute
+    WHERE line_attribute.line_id = line.line_id AND valid_from <= $3
+    ORDER BY valid_from DESC, entry_id DESC LIMIT 1
+) AS said ON true
 WHERE line.active AND ($1::text IS NULL OR line.enterprise = $1)
   AND ($2::text IS NULL OR starts_with(enterprise.region, $2))
 ORDER BY line.enterprise, line.code
@@ -59,7 +64,7 @@ BENCHMARK, LIMIT = "benchmark", "limit"
 
 @dataclass(frozen=True, slots=True)
 class LineInfo:
-    """A line as it is registered."""
+    """A line as it is registered, with what was said of it for the first day of the month that is looked at."""
 
     line_id: int
     enterprise: str
@@ -133,7 +138,7 @@ async def line_standings(
     ends_us = calendar.bucket_end(BucketLevel.MONTH, month_us)
     year_us = calendar.date_start_us(month.replace(month=1))
     async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
-        lines = [_line(row) for row in await connection.fetch(LINES, enterprise, region)]
+        lines = [_line(row) for row in await connection.fetch(LINES, enterprise, region, month)]
         numbers = [one.line_id for one in lines]
         parts = await connection.fetch(PARTS, numbers, year_us, ends_us)
         outputs = await connection.fetch(OUTPUTS, numbers, month.replace(month=1), month)

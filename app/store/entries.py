@@ -25,6 +25,7 @@ from pydantic import (
 
 from energy.benchmark import Indicator
 from energy.budget import BudgetBasis
+from energy.correction import Attribute, How, Side
 from energy.reading import Kind, Role
 from energy.tce import Basis
 
@@ -208,6 +209,11 @@ class LineFields(Body):
     capacity_per_year: Capacity
     unit: UnitWord = Field(description="Of capacity and output: t, 10^4 t, m2, weight case, kWh, …")
     attributes: LineAttributes = LineAttributes()
+    attributes_from: Day | None = Field(
+        default=None,
+        description="From which day `attributes` hold; without it those of a new line always did, and other ones of a "
+        "line hold from the first day of the running month.",
+    )
     meters: list[LineMeterIn] = Field(max_length=200)
 
     @field_serializer("attributes")
@@ -218,6 +224,13 @@ class LineFields(Body):
 class LineIn(LineFields):
     enterprise: CreditCode
     code: LevelWord
+
+
+class AttributesIn(Body):
+    valid_from: Day = Field(description="From this day on; of a month those on its first day count.")
+    attributes: LineAttributes = Field(description="All that is said of the line; what is left out is not said.")
+    note: Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\x00]*$")] = ""
+    restates: bool = Field(default=False, description="Closed months may be judged anew by it.")
 
 
 class OutputIn(Body):
@@ -247,6 +260,38 @@ class LevelIn(LevelFields):
     product: Name
     indicator: Indicator = Indicator.ENERGY
     condition: Condition = ""
+
+
+class CorrectionFields(Body):
+    how: How = Field(
+        description="add: the level plus amount x points; times: the level x (constant + amount x points)."
+    )
+    side: Side = Field(default=Side.BOTH, description="On which side of `base` the attribute counts.")
+    base: LevelValue = Field(default=Decimal(0), description="Of the attribute, where there is no correction.")
+    unit: Annotated[Decimal, Field(gt=0, le=Decimal("1e9"), max_digits=18)] = Field(
+        default=Decimal(1), description="Of the attribute, one point."
+    )
+    most: Annotated[Decimal, Field(gt=0, le=Decimal("1e9"), max_digits=18)] | None = Field(
+        default=None, description="So many points at most."
+    )
+    constant: LevelValue = Decimal(0)
+    needs: Attribute | None = Field(default=None, description="It holds only where this one is above `needs_above`.")
+    needs_above: LevelValue | None = None
+    level1: LevelValue | None = Field(default=None, description="A point's amount; null leaves the level as it is.")
+    level2: LevelValue | None = None
+    level3: LevelValue | None = None
+    valid_from: Day
+    valid_to: Day | None = Field(default=None, description="The first day on which it holds no more; null: still.")
+    source: Note
+    verified: bool = True
+
+
+class CorrectionIn(CorrectionFields):
+    product: Name
+    indicator: Indicator = Indicator.ENERGY
+    edition: Note = Field(description="Of the limit that it corrects, as levels have it.")
+    condition: Condition = Field(default="", description="Of the limit; empty for all of the edition.")
+    attribute: Attribute
 
 
 Reason = Annotated[str, StringConstraints(min_length=1, max_length=2000, pattern=r"^[^\x00]*$")]

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.store.access import write_audit
 from app.store.database import Database
 from app.store.registry import Fields, NotThere, Page, WrongField, plain
-from app.store.tables.lines import level, level_correction, product
+from app.store.tables.lines import level, product
 from energy.benchmark import level_units
 
 KINDS_NUMBERS = {"benchmark": ("benchmark", "baseline"), "limit": ("level1", "level2", "level3")}
@@ -34,13 +34,6 @@ class LevelsOverlap(ValueError):
 async def products(database: Database) -> Sequence[Fields]:
     async with database.engine.connect() as connection:
         return [dict(row._mapping) for row in await connection.execute(select(product).order_by(product.c.code))]
-
-
-async def corrections(database: Database) -> Sequence[Fields]:
-    """What the standards change their limits by, in order of their number."""
-    query = select(level_correction).order_by(level_correction.c.correction_id)
-    async with database.engine.connect() as connection:
-        return [dict(row._mapping) for row in await connection.execute(query)]
 
 
 async def product_named(connection: AsyncConnection, name: str) -> Fields:

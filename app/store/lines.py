@@ -12,8 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.store.access import write_audit
 from app.store.database import Database
 from app.store.levels import product_named
+from app.store.line_attributes import BEGINNING, say_attributes
 from app.store.registry import AlreadyThere, Fields, NotThere, Page, WrongField, plain
-from app.store.tables.lines import level, line, line_meter, line_output, product
+from app.store.tables.lines import level, line, line_attribute, line_meter, line_output, product
 from app.store.tables.registry import enterprise, meter
 from energy.benchmark import OutputUnitMismatch, applies, output_scale
 from energy.reading import Role
@@ -59,20 +60,40 @@ async def create_line(connection: AsyncConnection, fields: Fields, actor: str) -
     if await connection.scalar(taken) is not None:
         raise AlreadyThere("line", key)
     number = (await connection.execute(insert(line).values(**row).returning(line.c.line_id))).scalar_one()
+    if row["attributes"]:
+        said = {"valid_from": fields["attributes_from"] or BEGINNING, "attributes": row["attributes"]}
+        await connection.execute(insert(line_attribute).values(line_id=number, entered_by=actor, **said))
     await _set_meters(connection, number, fields["enterprise"], found, fields["meters"])
     await write_audit(connection, actor, "line.create", "line", key, after=_told(row, fields["meters"]))
     return await line_of(connection, number)
 
 
-async def change_line(connection: AsyncConnection, number: int, fields: Fields, actor: str) -> Fields:
-    """Everything of a line but its enterprise and code. Raises what `create_line` raises, and NotThere."""
+async def change_line(
+    connection: AsyncConnection, number: int, fields: Fields, actor: str, *, today: date, opened: date
+) -> Fields:
+    """Everything of a line but its enterprise and code; what is said of it from a day on.
+
+    Raises what `create_line` raises, NotThere, and RestatesClosedMonths. `opened`: see `say_attributes`.
+    """
     before = await line_of(connection, number)
     found = await product_named(connection, fields["product"])
-    row = {name: fields[name] for name in ("condition", "capacity_per_year", "unit", "attributes", "active")}
+    row = {name: fields[name] for name in ("condition", "capacity_per_year", "unit", "active")}
     row |= {"name": fields["name"] or before["code"], "product": found["code"]}
     await _check(connection, row, found)
     await connection.execute(update(line).where(line.c.line_id == number).values(**row, updated_at=func.now()))
     await _set_meters(connection, number, before["enterprise"], found, fields["meters"])
+    if fields["attributes"] != before["attributes"]:
+        await say_attributes(
+            connection,
+            before,
+            valid_from=fields["attributes_from"] or today.replace(day=1),
+            attributes=fields["attributes"],
+            note="",
+            actor=actor,
+            today=today,
+            opened=opened,
+            restates=fields["restates"],
+        )
     old = _told({name: before[name] for name in row}, before["meters"])
     key = f"{before['enterprise']}/{before['code']}"
     await write_audit(connection, actor, "line.change", "line", key, before=old, after=_told(row, fields["meters"]))

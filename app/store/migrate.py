@@ -158,9 +158,12 @@ def _load_levels(connection: Connection) -> None:
         _typed(level, row) | {"origin": "reference"} for row in reference_rows("levels", empty=("condition", "note"))
     ]
     connection.execute(upsert(level).on_conflict_do_nothing(), rows)
-    connection.execute(delete(level_correction))
-    corrections = [_typed(level_correction, row) for row in reference_rows("corrections", empty=("condition",))]
-    connection.execute(insert(level_correction), corrections)
+    connection.execute(delete(level_correction).where(level_correction.c.origin == "reference"))
+    corrections = [
+        _typed(level_correction, row) | {"origin": "reference"}
+        for row in reference_rows("corrections", empty=("condition",))
+    ]
+    connection.execute(upsert(level_correction).on_conflict_do_nothing(), corrections)
     connection.execute(delete(reference_set).where(reference_set.c.name == "levels"))
     connection.execute(insert(reference_set).values(name="levels", sha256=digest))
 

@@ -45,7 +45,8 @@ TRUNCATE account, login_session, login_attempt, idempotent_answer,
     budget_revision, budget_exclusion, budget_position, budget_standing;
 TRUNCATE alert, alert_history, alert_evaluation, outbox, recipient, platform_alarm, alert_setting, region_contact,
     region_target, region_closing;
-TRUNCATE line_output, line_meter, line; DELETE FROM level WHERE origin = 'entered';
+TRUNCATE line_output, line_meter, line_attribute, line; DELETE FROM level WHERE origin = 'entered';
+DELETE FROM level_correction WHERE origin = 'entered';
 DELETE FROM coal_factor WHERE origin = 'entered'; DELETE FROM co2_factor WHERE origin = 'entered';
 DELETE FROM meter_multiplier; DELETE FROM meter_exchange;
 DELETE FROM meter; DELETE FROM gateway; DELETE FROM enterprise

@@ -26,6 +26,7 @@ KEYS = {
     "user": "person.own",
     "line": "900001",
     "level": "1",
+    "correction": "1",
     "alert": "900001",
 }
 KEYS |= {"webhook": WEBHOOK, "job": JOB}
@@ -139,6 +140,10 @@ async def rich(api: Api) -> None:
     await api.sql("UPDATE alert SET silenced_until = now() + interval '1 day' WHERE alert_id = 900001")
     await api.sql("INSERT INTO alert_setting VALUES ($1, 1, '{\"confirm_days\": 5}', 'x', 'x', now())", CITY)
     await api.sql("INSERT INTO region_contact VALUES ($1, 'county@example.com', 'County', 'en')", CITY)
+    await api.sql(
+        """INSERT INTO line_attribute (line_id, valid_from, attributes, entered_by)
+           VALUES (900001, '2026-01-01', '{"altitude_m": 200}', 'x')"""
+    )
     await api.sql("INSERT INTO region_closing VALUES ($1, '2026-12-01', 20, 'x', 'x', now())", CITY)
     await api.sql("INSERT INTO region_target VALUES ($1, 2026, 'equivalent', 2000, 1000, 'x', 'x', now())", CITY)
     await api.sql(

@@ -231,7 +231,7 @@ async def test_what_cannot_be_is_refused_with_its_code_and_leaves_nothing(api: A
 
 
 async def test_of_many_lines_at_once_no_more_than_all_of_a_meter_is_given(api: Api) -> None:
-    await api.sql("TRUNCATE line_output, line_meter, line")
+    await api.sql("TRUNCATE line_output, line_meter, line_attribute, line")
     bodies = [LINE | {"code": f"K{i}", "meters": [{"code": "E001", "share": 0.4}]} for i in range(4)]
     answers = await asyncio.gather(*(api.post("lines", body) for body in bodies))
     assert sorted(answer.status_code for answer in answers) == [201, 201, 422, 422]

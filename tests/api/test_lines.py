@@ -27,7 +27,7 @@ CLINKER = {
 @pytest.fixture
 async def api(api: Api) -> Api:
     """No line but those of the test."""
-    await api.sql("TRUNCATE line_output, line_meter, line")
+    await api.sql("TRUNCATE line_output, line_meter, line_attribute, line")
     return api
 
 
@@ -275,13 +275,13 @@ async def test_a_condition_decides_which_level_holds(api: Api) -> None:
     found = await the_line(api)
     assert [(one["benchmark"], one["baseline"]) for one in found["benchmark_levels"]] == [(4, 7)]
     assert [(one["level1"], one["level3"]) for one in found["limit_levels"]] == [(4, 6.5)]
-    await api.sql("TRUNCATE line_output, line_meter, line")
+    await api.sql("TRUNCATE line_output, line_meter, line_attribute, line")
     await a_line(api, **tile, condition="water absorption E <= 0.5%")
     found = await the_line(api)
     assert len(found["benchmark_levels"]) == 1
     assert found["limit_levels"] == []
     assert "limit-condition-too-coarse" in found["reasons"]
-    await api.sql("TRUNCATE line_output, line_meter, line")
+    await api.sql("TRUNCATE line_output, line_meter, line_attribute, line")
     await a_line(api, **tile)
     assert {"benchmark-condition-needed", "limit-condition-needed"} <= set((await the_line(api))["reasons"])
 
@@ -407,12 +407,131 @@ async def test_a_limit_is_corrected_for_what_is_said_of_the_line_and_the_answer_
     assert made["source"].startswith("GB 16780-2021")
 
     change = {name: CLINKER[name] for name in ("capacity_per_year", "unit", "meters")} | {"product": "cement"}
-    assert (await api.put(f"lines/{line}", change)).json()["attributes"] == {}
+    refused = await api.put(f"lines/{line}", change | {"attributes_from": "2026-10-01"})
+    assert "2026-10" in is_problem(refused, 409, "restates-closed-months")["detail"]
+    assert (await the_line(api))["limit_level"] == 0, "nothing half-done"
+    meant = change | {"attributes_from": "2026-10-01", "restates": True}
+    assert (await api.put(f"lines/{line}", meant)).json()["attributes"] == {}
     found = await the_line(api)
     assert (found["limit_level"], found["difference_to_limit"]) == (3, -3.6685)
     assert found["limit_levels"][0]["corrections"] == []
-    trail = (await api.get("audit", params={"object_kind": "line"})).json()["items"][0]
-    assert trail["before"]["attributes"] == {"clinker_percent": 70}
+    trail = (await api.get("audit", params={"object_kind": "line"})).json()["items"]
+    said = next(one for one in trail if one["action"] == "line.attributes")
+    assert said["before"]["attributes"] == {"clinker_percent": 70}
+    assert said["after"]["closed_months"] == ["2026-10"]
+
+
+async def test_what_is_said_of_a_line_holds_from_a_day_on_and_the_past_keeps_its_own(api: Api) -> None:
+    """70 % clinker, 72 % from 5 August: August's limit is 94 - 5 x 1.20, September's 94 - 3 x 1.20."""
+    line = await a_line(api, **CEMENT, attributes={"clinker_percent": 70})
+    said = {"valid_from": "2026-08-05", "attributes": {"clinker_percent": 72}, "note": "new mill"}
+    made = await api.post(f"lines/{line}/attributes", said)
+    assert made.status_code == 201, made.text
+    assert (await api.post(f"lines/{line}/attributes", said)).status_code == 200
+
+    async def level3(month: str) -> float:
+        (level,) = (one for one in (await the_line(api, month))["limit_levels"] if one["indicator"] == "energy")
+        return float(level["corrected_level3"])
+
+    assert [await level3(month) for month in ("2026-07", "2026-08", "2026-09")] == [88, 88, 90.4]
+    # a PUT without a day changes the running month and leaves the others alone
+    change = {name: CLINKER[name] for name in ("capacity_per_year", "unit", "meters")} | {"product": "cement"}
+    await api.put(f"lines/{line}", change | {"attributes": {"clinker_percent": 74}})
+    assert [await level3(month) for month in ("2026-10", "2026-11")] == [90.4, 92.8]
+    kept = (await api.get(f"lines/{line}/attributes")).json()["items"]
+    assert [(one["valid_from"], one["attributes"], one["note"]) for one in kept] == [
+        ("2000-01-01", {"clinker_percent": 70}, ""),
+        ("2026-08-05", {"clinker_percent": 72}, "new mill"),
+        ("2026-11-01", {"clinker_percent": 74}, ""),
+    ]
+    assert (await api.get(f"lines/{line}")).json()["attributes"] == {"clinker_percent": 74}
+
+
+async def test_another_entry_for_a_closed_month_is_meant_or_refused_and_the_old_one_is_kept(api: Api) -> None:
+    line = await a_line(api, **CEMENT, attributes={"clinker_percent": 70})
+    await drawn(api, ("2026-09", 1_000), ("2026-10", 1_000))
+    for month in ("2026-09", "2026-10"):
+        await output(api, line, month, 100)
+    body = {"valid_from": "2026-09-01", "attributes": {"clinker_percent": 75}}
+    told = is_problem(await api.post(f"lines/{line}/attributes", body), 409, "restates-closed-months")
+    assert "2026-09, 2026-10" in told["detail"]
+    assert (await api.post(f"lines/{line}/attributes", body | {"valid_from": "2026-11-01"})).status_code == 201
+    told = is_problem(await api.post(f"lines/{line}/attributes", body), 409, "restates-closed-months")
+    assert (await api.post(f"lines/{line}/attributes", body | {"restates": True})).status_code == 201
+    assert len((await api.get(f"lines/{line}/attributes")).json()["items"]) == 3
+    is_problem(await api.post(f"lines/{line}/attributes", body | {"valid_from": "2026-11-25"}), 422, "wrong-field")
+    is_problem(await api.post(f"lines/{line}/attributes", body, role="enterprise"), 403, "read-only")
+
+
+A_CORRECTION = {
+    "product": "cement",
+    "edition": "GB 16780-2021",
+    "attribute": "altitude_m",
+    "how": "times",
+    "side": "above",
+    "base": 1500,
+    "unit": 100,
+    "most": 10,
+    "constant": 1,
+    "level3": 0.005,
+    "valid_from": "2026-01-01",
+    "source": "a notice of the province",
+}
+
+
+async def test_a_correction_is_entered_holds_is_ended_and_taken_out(api: Api) -> None:
+    """1,700 m are two points: x (1 + 2 x 0.005). Clinker is not said, so no addition meets the factor."""
+    made = await api.post("corrections", A_CORRECTION)
+    assert made.status_code == 201, made.text
+    number = made.json()["id"]
+    assert (made.json()["origin"], made.json()["verified"]) == ("entered", True)
+    await a_line(api, **CEMENT, attributes={"altitude_m": 1700})
+
+    async def level3(month: str) -> float:
+        (level,) = (one for one in (await the_line(api, month))["limit_levels"] if one["indicator"] == "energy")
+        return float(level["corrected_level3"])
+
+    assert [await level3("2026-10"), await level3("2025-12")] == [94.94, 94]
+    told = is_problem(
+        await api.post("corrections", A_CORRECTION | {"valid_from": "2027-01-01"}), 409, "correction-overlap"
+    )
+    assert str(number) in told["detail"]
+    names = ("how", "side", "base", "unit", "most", "constant", "level3", "valid_from", "source")
+    ended = {name: A_CORRECTION[name] for name in names} | {"valid_to": "2026-10-01"}
+    assert (await api.put(f"corrections/{number}", ended)).status_code == 200
+    assert [await level3("2026-09"), await level3("2026-10")] == [94.94, 94]
+    assert (await api.delete(f"corrections/{number}")).status_code == 204
+    assert await level3("2026-09") == 94
+    trail = (await api.get("audit", params={"object_kind": "correction"})).json()["items"]
+    assert [one["action"] for one in trail] == ["correction.remove", "correction.change", "correction.create"]
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "said"),
+    [
+        ({"edition": "GB 1-1901"}, "wrong-field", "edition"),
+        ({"product": "bread"}, "wrong-field", "product"),
+        ({"level3": None}, "wrong-field", "level3"),
+        ({"needs": "clinker_percent"}, "wrong-field", "needs_above"),
+        ({"valid_to": "2026-01-01"}, "wrong-field", "valid_to"),
+        ({"source": ""}, "invalid", "source"),
+        ({"edition": None}, "invalid", "edition"),
+        ({"attribute": "colour"}, "invalid", "attribute"),
+        ({"unit": 0}, "invalid", "unit"),
+    ],
+)
+async def test_a_correction_that_cannot_be_is_refused(api: Api, change: dict[str, Any], code: str, said: str) -> None:
+    before = (await api.get("corrections")).json()["items"]
+    told = is_problem(await api.post("corrections", A_CORRECTION | change), 422, code)
+    assert said in str(told)
+    assert (await api.get("corrections")).json()["items"] == before
+
+
+async def test_corrections_of_the_reference_tables_are_changed_and_not_removed(api: Api) -> None:
+    (clinker,) = (one for one in (await api.get("corrections")).json()["items"] if one["product"] == "cement_clinker")
+    is_problem(await api.delete(f"corrections/{clinker['id']}"), 422, "wrong-field")
+    is_problem(await api.post("corrections", A_CORRECTION, role="supervisor"), 403, "read-only")
+    is_problem(await api.get("corrections/900003"), 404, "not-found")
 
 
 async def test_corrections_are_listed_with_their_source(api: Api) -> None:

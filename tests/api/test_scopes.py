@@ -77,6 +77,11 @@ OBJECTS: dict[str, dict[str, dict[str, str]]] = {
         "foreign": {"line": "900002"},
         "missing": {"line": "900003"},
     },
+    "/corrections/{correction}": {
+        "own": {"correction": "1"},
+        "foreign": {"correction": "2"},
+        "missing": {"correction": "900003"},
+    },
     "/levels/{level}": {"own": {"level": "1"}, "foreign": {"level": "2"}, "missing": {"level": "900003"}},
     **{
         f"/meters/{{enterprise}}/{{code}}/{many}/{{{one}}}": {
@@ -109,6 +114,7 @@ OBJECTS |= {
     "/jobs/{job}": {"own": {"job": JOB}, "missing": {"job": WEBHOOK}},
 }
 """Start of a path → keys of an object that is the caller's, of another's, and of none. See tests/api/a_service.py."""
+A_CORRECTION = {"how": "add", "source": "x", "valid_from": "2030-01-01"}
 A_METER = {"code": "E002", "name": "x", "carrier": "electricity", "unit": "kWh", "role": "purchase"}
 FOREIGN_BODIES: dict[str, dict[str, Any]] = {
     "createEnterprise": {"id": MISSING, "name": "x", "region": FOREIGN_REGION, "industry": "3011"},
@@ -131,6 +137,7 @@ FOREIGN_BODIES: dict[str, dict[str, Any]] = {
         "source": "x",
         "valid_from": "2030-01-01",
     },
+    "createCorrection": A_CORRECTION | {"product": "cement", "edition": "x", "attribute": "altitude_m"},
     "createSilence": {"alert": 900_002, "days": 1, "reason": "x"},
     "createToken": {"name": "x", "role": "supervisor", "scope": FOREIGN_REGION},
     "createUser": {"name": "x", "role": "enterprise", "scope": FOREIGN},
@@ -160,6 +167,8 @@ PARTS: dict[str, dict[str, Any]] = {
     "/enterprises/{enterprise}/budgets/{year}/exclusions/{exclusion}/withdraw": {"reason": "x"},
     "/lines/{line}": {"product": "cement", "capacity_per_year": 1, "unit": "t", "meters": []},
     "/lines/{line}/outputs": {"month": "2026-10", "quantity": 1},
+    "/lines/{line}/attributes": {"valid_from": "2026-11-01", "attributes": {}},
+    "/corrections/{correction}": A_CORRECTION,
     "/levels/{level}": {"unit": "kgce/t", "edition": "x", "source": "x", "valid_from": "2030-01-01"},
     "/alerts/{alert}/acknowledge": {"comment": "x"},
     "/alerts/{alert}/comment": {"comment": "x"},
@@ -169,7 +178,7 @@ PARTS: dict[str, dict[str, Any]] = {
     "/regions/{code}/targets/{year}": {"base": 2, "incentive": 1, "reason": "x"},
 }
 """The path of a changing call → a body it reads, where {} is none."""
-OF_EVERYBODY = ("/levels",)
+OF_EVERYBODY = ("/levels", "/corrections")
 """Reference data: whoever may read sees all of it, and only an admin of everything changes it."""
 OF_A_TOKEN = ("/webhooks", "/jobs", "/events")
 """What belongs to a token and not to a place: whoever holds the token reads and writes it, and nobody else sees it."""

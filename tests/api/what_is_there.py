@@ -39,6 +39,7 @@ IN_PATHS: Choices = {
     "token": OURS,
     "exclusion": (900_001, 900_002),
     "level": ("1", "2"),
+    "correction": ("1", "2"),
     "revision": (1,),
     "user": ("person.own", "person.foreign"),
     "webhook": (WEBHOOK,),
@@ -80,6 +81,8 @@ OF_ONE: dict[str, Choices] = {
     "putRegionTarget": {"base": (1000, "1000"), "incentive": (900, "900")},
     "createLine": {"unit": ("t", "kg"), "code": ("S1", "S2")},
     "changeLine": {"unit": ("t", "kg"), "code": ("E001",)},
+    "createCorrection": {"unit": (1, "1"), "product": ("cement",), "edition": ("GB 16780-2021",)},
+    "changeCorrection": {"unit": (1, "1")},
     "createLevel": {"unit": ("kgce/t",)},
     "changeLevel": {"unit": ("kgce/t",)},
     "putClosingDay": {"from_month": ("2099-01", "2099-02")},
@@ -99,6 +102,7 @@ NUMBERS: dict[str, str] = {
 """Decimals as strings, where 1 is not within the bounds or not typical."""
 DECIMALS = {
     *NUMBERS,
+    *("constant", "most", "needs_above"),
     *("amount", "base", "incentive", "baseline", "benchmark", "level1", "level2", "level3", "capacity_per_year"),
     *("carbon_content_tc_per_tj", "heating_value_kj_per_unit", "multiplier", "quantity", "value"),
 }
@@ -157,6 +161,9 @@ BY_RULE = {
     ("createLevel", "wrong-field"): "a benchmark has its two levels and a limit its three",
     ("removeLevel", "wrong-field"): "what the reference tables say is ended, not removed",
     ("changeLine", "wrong-field"): "a line's meters are those of its enterprise",
+    ("createCorrection", "wrong-field"): "a correction changes a level, and a need has its bound",
+    ("changeCorrection", "wrong-field"): "a correction changes a level, and a need has its bound",
+    ("removeCorrection", "wrong-field"): "what the reference tables say is ended, not removed",
     ("createLine", "wrong-field"): "a line's meters are those of its enterprise",
     ("changeUser", "wrong-field"): "a scope fits the role, which may be the one that the person has already",
     ("createFactor", "wrong-field"): "a factor belongs to an enterprise or a region, and is a value or a heating value",

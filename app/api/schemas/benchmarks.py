@@ -76,6 +76,9 @@ class CorrectionOut(BaseModel):
     valid_to: date | None
     source: str
     verified: bool
+    origin: Literal["reference", "entered"]
+    entered_by: str | None
+    entered_at: datetime
 
 
 class OtherVerdictOut(BaseModel):

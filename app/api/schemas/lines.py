@@ -50,6 +50,7 @@ class LevelOut(BaseModel):
 
 class LineChange(LineFields):
     active: bool = True
+    restates: bool = Field(default=False, description="Other attributes may judge closed months anew.")
 
 
 class LineAttributesOut(BaseModel):
@@ -64,6 +65,15 @@ class LineAttributesOut(BaseModel):
     oleum_20: bool | None = None
     sun_dried_salt: bool | None = None
     stainless: bool | None = None
+
+
+class AttributesSaidOut(BaseModel):
+    id: int
+    valid_from: date
+    attributes: LineAttributesOut
+    note: str
+    entered_by: str
+    entered_at: datetime
 
 
 class LineMeterOut(BaseModel):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
     Date,
@@ -72,6 +73,9 @@ level_correction = Table(
     Column("valid_to", Date),
     required("source", Text),
     required("verified", Boolean),
+    Column("origin", Text, nullable=False, server_default=text("'entered'::text")),
+    Column("entered_by", Text),
+    moment("entered_at", now=True),
 )
 
 line = Table(
@@ -90,6 +94,19 @@ line = Table(
     moment("created_at", now=True),
     moment("updated_at", now=True),
     UniqueConstraint("enterprise", "code"),
+)
+
+line_attribute = Table(
+    "line_attribute",
+    metadata,
+    Column("entry_id", BigInteger, Identity(always=True), primary_key=True),
+    required("line_id", Integer, ForeignKey("line.line_id", ondelete="CASCADE")),
+    required("valid_from", Date),
+    required("attributes", JSONB),
+    Column("note", Text, nullable=False, server_default=text("''::text")),
+    required("entered_by", Text),
+    moment("entered_at", now=True),
+    Index("line_attribute_line", "line_id", text("valid_from DESC"), text("entry_id DESC")),
 )
 
 line_meter = Table(
