@@ -221,6 +221,9 @@ SENTENCES: Mapping[str, str] = {
     "a plan has 12 months, not {}": "分月计划须为 12 个月，而不是 {} 个",
     "month {} is {}; it must be zero or more": "第 {} 个月为 {}；须为零或更多",
     "the months add up to {} and the budget is {}: they differ by {}": "各月之和为 {}，预算为 {}：相差 {}",
+    "what was known on a day is kept of an enterprise's months: ask for it at enterprises/{id}/energy, by P1M or P1Y": (
+        "某日所知的数据仅按企业的月份留存：请在 enterprises/{{id}}/energy 以 P1M 或 P1Y 查询"
+    ),
     "what was known on a day is kept by month and carrier: ask for P1M or P1Y, by total or carrier": (
         "某日所知的数据按月份和能源品种留存；请以 P1M 或 P1Y、total 或 carrier 查询"
     ),

@@ -12,9 +12,11 @@ from starlette.exceptions import HTTPException
 
 from app.api.deps import Deps
 from app.api.problems import BadQuery
+from app.store.energy import NotKnownThen
 from energy.interval import parse_range_bound
 
 ZONE_PARAMETER = "tz"
+KNOWN_ON = "known_on"
 # An unescaped plus sign in a URL is a space: nobody writes a time that way, so what is meant is certain.
 OFFSET_AFTER_SPACE = re.compile(r" (\d\d:\d\d)$")
 
@@ -22,6 +24,7 @@ OFFSET_AFTER_SPACE = re.compile(r" (\d\d:\d\d)$")
 async def known_parameters(request: Request, deps: Deps) -> None:
     """Refuses a parameter this route does not know: `regoin=445302` must not answer the whole city.
 
+    `known_on` is refused with a code of its own: what is known now is no answer to what was known then.
     `tz` is accepted where it names the service's own zone, in which all local days and months are.
     """
     route = request.scope.get("route")
@@ -34,6 +37,11 @@ async def known_parameters(request: Request, deps: Deps) -> None:
             continue
         if name == ZONE_PARAMETER:
             raise BadQuery(name, f"local days and months are those of {deps.calendar.zone.key} here")
+        if name == KNOWN_ON and name not in known:
+            raise NotKnownThen(
+                "what was known on a day is kept of an enterprise's months: ask for it at enterprises/{id}/energy, by "
+                "P1M or P1Y"
+            )
         if name not in known:
             raise BadQuery(name[:100], f"is no parameter here; known are: {', '.join(sorted(known)) or 'none'}")
 

@@ -66,6 +66,10 @@ RESTATE = f"""
 INSERT INTO restatement (enterprise, month, carrier, before, after, causes, loading)
 VALUES ($1, {MOMENT.format(us="$2::bigint")}, $3, $4, $5, $6, $7)
 """
+TOLD = f"""
+SELECT EXISTS (SELECT FROM restatement
+               WHERE enterprise = $1 AND month = {MOMENT.format(us="$2::bigint")} AND carrier = $3)
+"""
 GATEWAYS = "SELECT meter_id, code, gateway FROM meter WHERE meter_id = ANY ($1::int[])"
 
 Months = dict[tuple[str, int, str], dict[str, Decimal | int | None]]
@@ -146,12 +150,12 @@ async def restate(
         loading = registered[enterprise] > closes_us[enterprise, month_us] and all(
             one["why"] == READINGS for one in mine
         )
-        if loading and key not in before:
-            continue  # nobody could have known a figure of that month: the enterprise was registered after it closed
         said = json.dumps(mine, ensure_ascii=False)
         new = _text(after.get(key))
         if loading and await connection.fetchval(MERGE, enterprise, month_us, carrier, new, said) is not None:
             continue
+        if loading and key not in before and not await connection.fetchval(TOLD, enterprise, month_us, carrier):
+            continue  # nobody could have known a figure of that month: the enterprise was registered after it closed
         await connection.execute(RESTATE, enterprise, month_us, carrier, _text(before.get(key)), new, said, loading)
         count += 1
     return count

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.api.a_service import CITY, OWN, OWN_REGION, Api, is_problem
+from tests.api.test_answers_fit_the_document import DOCUMENT, PATHS, address, needed, params_of
 
 COUNTY = f"regions/{OWN_REGION}/closing-days"
 
@@ -77,8 +78,19 @@ async def test_a_route_that_cannot_say_what_was_known_then_refuses_to_answer_wha
     api: Api, path: str, needed: dict[str, str]
 ) -> None:
     assert (await api.get(path, params=needed)).status_code == 200
-    refused = is_problem(await api.get(path, params=needed | {"known_on": "2026-11-12"}), 422, "bad-query")
-    assert "known_on" in str(refused)
+    refused = is_problem(await api.get(path, params=needed | {"known_on": "2026-11-12"}), 422, "not-known-then")
+    assert "enterprises/{id}/energy" in refused["detail"]
+
+
+@pytest.mark.parametrize("path", [path for path in PATHS if path.startswith("/api/v1/")])
+async def test_every_route_answers_what_was_known_on_a_day_or_says_that_it_cannot(api: Api, path: str) -> None:
+    """None answers by what is known now; which can is in the document."""
+    query = params_of(DOCUMENT["paths"][path]["get"], "query")
+    answer = await api.ask("GET", address(path), params=needed(path) | {"known_on": "2026-11-12"})
+    if "known_on" in query:
+        assert answer.status_code == 422 or answer.json()["as_of"].startswith("2026-11-1"), answer.text
+    else:
+        is_problem(answer, 422, "not-known-then")
 
 
 @pytest.mark.parametrize(("path", "needed"), [one for one in CLOSED_ROUTES if "explain" not in one[0]])

@@ -140,6 +140,29 @@ async def test_what_was_known_on_a_day_stays_what_it_was(plant: Plant) -> None:
     assert await october("2199-01-01T00:00") == 100
 
 
+async def test_a_newcomers_month_that_went_and_came_back_is_on_record_both_times(plant: Plant) -> None:
+    """Its first load nobody could have known; that it was gone for a while somebody may have read."""
+    meter = await plant.meter("E001")
+    gone, back = (f"2025-12-{day:02d}T00:00:00Z" for day in (2, 3))
+    await plant.send(meter, hourly("2025-10-05T00:00", [0.0, 90.0]))
+    await plant.worker().catch_up()
+    await plant.delete(meter, OCTOBER, NOVEMBER)
+    await plant.worker().catch_up()
+    await plant.sql.execute("UPDATE restatement SET at = $1::text::timestamptz", gone)
+    await plant.send(meter, hourly("2025-10-05T00:00", [0.0, 80.0]))
+    await plant.worker().catch_up()
+    went, came = await restatements(plant)
+    assert (went["before"]["quantity"][:2], went["after"]) == ("90", None)
+    assert (came["before"], came["after"]["quantity"][:2]) == (None, "80")
+    await plant.sql.execute("UPDATE restatement SET at = $1::text::timestamptz WHERE before IS NULL", back)
+
+    async def october(known: str) -> Decimal | None:
+        found = await known_on(plant.sql, PLANT, OCTOBER, NOVEMBER, at(known))
+        return found[OCTOBER]["electricity"]["quantity"] if OCTOBER in found else None
+
+    assert [await october(f"2025-12-0{day}T12:00") for day in (1, 2, 3)] == [90, None, 80]
+
+
 async def test_a_year_is_known_only_when_all_its_months_are_closed(plant: Plant) -> None:
     await registered_long_ago(plant)
     meter = await plant.meter("E001")
