@@ -144,8 +144,8 @@ SENTENCES: Mapping[str, str] = {
     "a correction changes at least one of the three levels": "修正项至少改变三个等级之一",
     "there is no limit of {} of the edition {} to correct": "没有可修正的限额：{}，版本 {}",
     "{} has not come; what will be is said when it is so": "{} 尚未到来；届时再登记",
-    "{} closed before {} opened and would be judged anew; send restates if that is meant, or a later day": (
-        "{0} 已结（{1} 起未结），其评价将改变；如确需如此请发送 restates，或改用更晚的日期"
+    "{} closed before {} opened and would be judged anew; send restates if that is meant": (
+        "{0} 已结（{1} 起未结），其评价将改变；如确需如此请发送 restates"
     ),
     "level {} of {} ({}) holds from {} {}; end that one first, or choose other dates": (
         "{1} 的水平 {0}（{2}）自 {3} 起有效（{4}）；请先终止它或改选日期"

@@ -111,7 +111,8 @@ async def get_line(line: str, deps: Deps, caller: Reader) -> Response:
 async def change_line(line: str, body: LineChange, deps: Deps, caller: Supervising) -> Response:
     """Everything of a line but its enterprise and code; `active: false` takes it out of the figures.
 
-    Other `attributes` hold from `attributes_from` on, and the past keeps its own.
+    Other `attributes` hold from `attributes_from` on, and the past keeps its own. All else holds for every month: what
+    would judge closed months with an output anew is refused (`restates-closed-months`) unless it `restates`.
     """
     found = await visible_line(deps, caller, line)
     today, opened = await _open_from(deps, found["enterprise"])

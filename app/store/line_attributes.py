@@ -29,8 +29,8 @@ class RestatesClosedMonths(ValueError):
     def __init__(self, months: list[str], open_from: date) -> None:
         self.months, self.open_from = months, open_from
         super().__init__(
-            f"{', '.join(months)} closed before {open_from:%Y-%m} opened and would be judged anew; send restates if "
-            "that is meant, or a later day"
+            f"{', '.join(months)} closed before {open_from:%Y-%m} opened and would be judged anew; "
+            "send restates if that is meant"
         )
 
 
@@ -67,9 +67,7 @@ async def say_attributes(
     before = await _on(connection, number, valid_from)
     if before is not None and (before["valid_from"], before["attributes"]) == (valid_from, attributes):
         return before, False
-    closed = await _closed_months(connection, number, valid_from, opened)
-    if closed and not restates:
-        raise RestatesClosedMonths(closed, opened)
+    closed = await closed_months(connection, number, valid_from, opened, restates=restates)
     row = {"line_id": number, "valid_from": valid_from, "attributes": attributes, "note": note, "entered_by": actor}
     made = dict(
         (await connection.execute(insert(line_attribute).values(**row).returning(line_attribute))).one()._mapping
@@ -94,17 +92,31 @@ async def _on(connection: AsyncConnection, number: int, day: date) -> Fields | N
     return None if row is None else dict(row._mapping)
 
 
-async def _closed_months(connection: AsyncConnection, number: int, valid_from: date, opened: date) -> list[str]:
-    """Closed months with an output whose first day another entry would hold on: from this one to the next one's."""
+async def closed_months(
+    connection: AsyncConnection, number: int, valid_from: date, opened: date, *, restates: bool
+) -> list[str]:
+    """Closed months with an output that would be judged anew by another entry: from this day to the next entry's.
+
+    Raises RestatesClosedMonths where there are any, unless that is meant.
+    """
     table = line_attribute.c
     following = select(func.min(table.valid_from)).where(table.line_id == number, table.valid_from > valid_from)
     ends: Any = await connection.scalar(following)
+    return await closed_outputs(connection, number, valid_from, min(opened, ends or opened), opened, restates=restates)
+
+
+async def closed_outputs(
+    connection: AsyncConnection, number: int, first: date, end: date, opened: date, *, restates: bool
+) -> list[str]:
+    """Months in [first, end) with an output. Raises RestatesClosedMonths where there are any, unless that is meant."""
     months = select(line_output.c.month).where(
-        line_output.c.line_id == number,
-        line_output.c.month >= valid_from,
-        line_output.c.month < min(opened, ends or opened),
+        line_output.c.line_id == number, line_output.c.month >= first, line_output.c.month < end
     )
-    return [f"{month:%Y-%m}" for month in await connection.scalars(months.distinct().order_by(line_output.c.month))]
+    found = await connection.scalars(months.distinct().order_by(line_output.c.month))
+    closed = [f"{month:%Y-%m}" for month in found]
+    if closed and not restates:
+        raise RestatesClosedMonths(closed, opened)
+    return closed
 
 
 async def list_attributes(database: Database, number: int, *, limit: int, after: int | None) -> Page:

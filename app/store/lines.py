@@ -12,12 +12,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.store.access import write_audit
 from app.store.database import Database
 from app.store.levels import product_named
-from app.store.line_attributes import BEGINNING, say_attributes
+from app.store.line_attributes import BEGINNING, closed_outputs, say_attributes
 from app.store.registry import AlreadyThere, Fields, NotThere, Page, WrongField, plain
 from app.store.tables.lines import level, line, line_attribute, line_meter, line_output, product
 from app.store.tables.registry import enterprise, meter
 from energy.benchmark import OutputUnitMismatch, applies, output_scale
 from energy.reading import Role
+
+JUDGED_BY = ("product", "condition", "capacity_per_year", "unit", "active")
+"""What of a line, beside its shares of meters, holds for all its months."""
 
 
 class SharesExceedOne(ValueError):
@@ -80,6 +83,9 @@ async def change_line(
     row = {name: fields[name] for name in ("condition", "capacity_per_year", "unit", "active")}
     row |= {"name": fields["name"] or before["code"], "product": found["code"]}
     await _check(connection, row, found)
+    closed = []
+    if _judges_anew(before, row, fields["meters"]):
+        closed = await closed_outputs(connection, number, date.min, opened, opened, restates=fields["restates"])
     await connection.execute(update(line).where(line.c.line_id == number).values(**row, updated_at=func.now()))
     await _set_meters(connection, number, before["enterprise"], found, fields["meters"])
     if fields["attributes"] != before["attributes"]:
@@ -96,8 +102,14 @@ async def change_line(
         )
     old = _told({name: before[name] for name in row}, before["meters"])
     key = f"{before['enterprise']}/{before['code']}"
-    await write_audit(connection, actor, "line.change", "line", key, before=old, after=_told(row, fields["meters"]))
+    told = _told(row, fields["meters"]) | ({"closed_months": closed} if closed else {})
+    await write_audit(connection, actor, "line.change", "line", key, before=old, after=told)
     return await line_of(connection, number)
+
+
+def _judges_anew(before: Fields, row: Fields, meters: Sequence[Fields]) -> bool:
+    shares = [{one["code"]: one["share"] for one in those} for those in (before["meters"], meters)]
+    return shares[0] != shares[1] or any(row[name] != before[name] for name in JUDGED_BY)
 
 
 def _told(row: Fields, meters: Iterable[Fields]) -> Fields:

@@ -463,6 +463,24 @@ async def test_another_entry_for_a_closed_month_is_meant_or_refused_and_the_old_
     is_problem(await api.post(f"lines/{line}/attributes", body, role="enterprise"), 403, "read-only")
 
 
+@pytest.mark.parametrize(
+    "change", [{"meters": [{"code": "E001", "share": 0.4}]}, {"capacity_per_year": 1}, {"active": False}]
+)
+async def test_what_would_judge_closed_months_anew_is_meant_or_refused(api: Api, change: dict[str, Any]) -> None:
+    line = await a_line(api)
+    await drawn(api, ("2026-10", 90_000_000))
+    await output(api, line, "2026-10", 100_000)
+    before = await the_line(api)
+    body = {name: CLINKER[name] for name in ("product", "capacity_per_year", "unit", "meters")}
+    assert (await api.put(f"lines/{line}", body | {"name": "kiln 1"})).status_code == 200, "a name judges nothing"
+    refused = is_problem(await api.put(f"lines/{line}", body | change), 409, "restates-closed-months")
+    assert "2026-10" in refused["detail"]
+    assert (await the_line(api))["unit_energy"] == before["unit_energy"]
+    assert (await api.put(f"lines/{line}", body | change | {"restates": True})).status_code == 200
+    trail = (await api.get("audit", params={"object_kind": "line"})).json()["items"][0]
+    assert trail["after"]["closed_months"] == ["2026-10"]
+
+
 A_CORRECTION = {
     "product": "cement",
     "edition": "GB 16780-2021",

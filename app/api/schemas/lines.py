@@ -50,7 +50,11 @@ class LevelOut(BaseModel):
 
 class LineChange(LineFields):
     active: bool = True
-    restates: bool = Field(default=False, description="Other attributes may judge closed months anew.")
+    restates: bool = Field(
+        default=False,
+        description="Closed months with an output may be judged anew: shares, product, condition, capacity and unit "
+        "hold for all months, and a line that is not active is in none.",
+    )
 
 
 class LineAttributesOut(BaseModel):
