@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 import asyncpg
-from sqlalchemy import func, insert, select, text, update
+from sqlalchemy import Select, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -104,27 +104,13 @@ async def revise(
     values["state"] = APPROVED if approved else PROPOSED
     if rows and all(rows[-1][name] == value for name, value in values.items()):
         return rows[-1], False
+    key = {"enterprise": enterprise_id, "year": year, "basis": str(basis), "revision": len(rows) + 1}
+    entered = {"entered_by": actor, "entered_at": now}
     decided = {"decided_by": actor, "decided_at": now} if approved else {}
-    row = await connection.execute(
-        insert(budget_revision)
-        .values(
-            enterprise=enterprise_id,
-            year=year,
-            basis=str(basis),
-            revision=len(rows) + 1,
-            entered_by=actor,
-            entered_at=now,
-            **values,
-            **decided,
-        )
-        .returning(budget_revision)
-    )
-    made = dict(row.one()._mapping)
-    before = _told(in_force(rows))
+    new = insert(budget_revision).values(**key, **values, **entered, **decided).returning(budget_revision)
+    made = dict((await connection.execute(new)).one()._mapping)
     action = "budget.revise" if approved else "budget.propose"
-    await write_audit(
-        connection, actor, action, "budget", key_of(enterprise_id, year, basis), before=before, after=_told(made)
-    )
+    await _write_trail(connection, actor, action, in_force(rows), made)
     return made, True
 
 
@@ -151,24 +137,11 @@ async def decide(
     standing = in_force(rows)
     if approve and standing is not None and standing["revision"] > revision:
         raise Overtaken(revision, standing["revision"])
-    values = {
-        "state": APPROVED if approve else REFUSED,
-        "decided_by": actor,
-        "decided_at": now,
-        "decision_note": note,
-    }
+    state = APPROVED if approve else REFUSED
+    values = {"state": state, "decided_by": actor, "decided_at": now, "decision_note": note}
     changed = update(budget_revision).where(budget_revision.c.revision_id == found["revision_id"]).values(**values)
     made = dict((await connection.execute(changed.returning(budget_revision))).one()._mapping)
-    action = "budget.approve" if approve else "budget.refuse"
-    await write_audit(
-        connection,
-        actor,
-        action,
-        "budget",
-        key_of(enterprise_id, year, basis),
-        before=_told(standing),
-        after=_told(made),
-    )
+    await _write_trail(connection, actor, "budget.approve" if approve else "budget.refuse", standing, made)
     return made
 
 
@@ -200,6 +173,13 @@ async def _revisions(connection: AsyncConnection, enterprise_id: str, year: int,
     return [dict(row._mapping) for row in await connection.execute(query.order_by(table.revision))]
 
 
+async def _write_trail(
+    connection: AsyncConnection, actor: str, action: str, before: Fields | None, made: Fields
+) -> None:
+    key = key_of(made["enterprise"], made["year"], made["basis"])
+    await write_audit(connection, actor, action, "budget", key, before=_told(before), after=_told(made))
+
+
 def _told(row: Fields | None) -> Fields | None:
     """What the trail keeps of a revision."""
     if row is None:
@@ -223,29 +203,9 @@ async def list_budgets(
     after: Sequence[str] | None,
 ) -> Page:
     """The budgets in force, by year, enterprise and basis, each with where it stood when last evaluated."""
-    table, stood = budget_revision.c, budget_position.c
+    table = budget_revision.c
     keys = (table.year, table.enterprise, table.basis)
-    query = (
-        select(
-            *keys,
-            table.revision,
-            table.amount,
-            table.monthly,
-            table.plan_source,
-            table.reason,
-            stood.tier,
-            stood.overrun_probability,
-            stood.evaluated_at,
-        )
-        .ext(distinct_on(*keys))
-        .join_from(budget_revision, enterprise, table.enterprise == enterprise.c.id)
-        .outerjoin(
-            budget_position,
-            (stood.enterprise == table.enterprise) & (stood.year == table.year) & (stood.basis == table.basis),
-        )
-        .where(table.state == APPROVED)
-        .order_by(*keys, table.revision.desc())
-    )
+    query = _in_force_with_positions()
     for code in (scope, region):
         if code is not None:
             query = query.where(enterprise.c.region.startswith(code, autoescape=True))
@@ -260,6 +220,22 @@ async def list_budgets(
     last = rows[limit - 1] if more else None
     following = None if last is None else f"{last['year']}\x1f{last['enterprise']}\x1f{last['basis']}"
     return Page(rows[:limit], following)
+
+
+def _in_force_with_positions() -> Select[Any]:
+    """The newest approved revision of each budget, beside its kept position, by year, enterprise and basis."""
+    table, stood = budget_revision.c, budget_position.c
+    keys = (table.year, table.enterprise, table.basis)
+    of_it = (stood.enterprise == table.enterprise) & (stood.year == table.year) & (stood.basis == table.basis)
+    said = (table.revision, table.amount, table.monthly, table.plan_source, table.reason)
+    return (
+        select(*keys, *said, stood.tier, stood.overrun_probability, stood.evaluated_at)
+        .ext(distinct_on(*keys))
+        .join_from(budget_revision, enterprise, table.enterprise == enterprise.c.id)
+        .outerjoin(budget_position, of_it)
+        .where(table.state == APPROVED)
+        .order_by(*keys, table.revision.desc())
+    )
 
 
 async def list_by_probability(
@@ -278,9 +254,6 @@ async def list_by_probability(
 
     The first part is read along an index. The key of a page is (probability, id); without a budget, ("", id).
     """
-    stood = budget_standing.c
-    columns = [*enterprise.c, stood.overrun_probability, stood.tier]
-    joined = (stood.enterprise == enterprise.c.id) & (stood.year == year)
     wanted = [enterprise.c.region.startswith(code, autoescape=True) for code in (scope, region) if code is not None]
     if only is not None:
         wanted.append(enterprise.c.id == only)
@@ -289,27 +262,42 @@ async def list_by_probability(
     rows: list[Fields] = []
     async with database.engine.connect() as connection:
         if after is None or after[0]:
-            query = select(*columns).join_from(budget_standing, enterprise, joined).where(*wanted)
-            if tier is not None:
-                query = query.where(stood.tier == tier)
-            if after is not None:
-                at = float(after[0])
-                behind = (stood.overrun_probability == at) & (stood.enterprise > after[1])
-                query = query.where((stood.overrun_probability < at) | behind)
-            query = query.order_by(stood.overrun_probability.desc(), stood.enterprise).limit(limit + 1)
+            query = _judged(year, tier, after).where(*wanted).limit(limit + 1)
             rows += [dict(row._mapping) for row in await connection.execute(query)]
         if tier is None and len(rows) <= limit:
-            query = select(*columns).join_from(enterprise, budget_standing, joined, isouter=True).where(*wanted)
-            query = query.where(stood.enterprise.is_(None))
-            if after is not None and not after[0]:
-                query = query.where(enterprise.c.id > after[1])
-            query = query.order_by(enterprise.c.id).limit(limit + 1 - len(rows))
+            query = _not_judged(year, after).where(*wanted).limit(limit + 1 - len(rows))
             rows += [dict(row._mapping) for row in await connection.execute(query)]
     shown = rows[:limit]
     if len(rows) <= limit:
         return Page(shown, None)
     last = shown[-1]["overrun_probability"]
     return Page(shown, f"{'' if last is None else repr(last)}\x1f{shown[-1]['id']}")
+
+
+def _judged(year: int, tier: str | None, after: Sequence[str] | None) -> Select[Any]:
+    """Enterprises with a budget of the year, likeliest to exceed it first, behind (probability, id)."""
+    stood = budget_standing.c
+    joined = (stood.enterprise == enterprise.c.id) & (stood.year == year)
+    query = select(*enterprise.c, stood.overrun_probability, stood.tier).join_from(budget_standing, enterprise, joined)
+    if tier is not None:
+        query = query.where(stood.tier == tier)
+    if after is not None:
+        at = float(after[0])
+        behind = (stood.overrun_probability == at) & (stood.enterprise > after[1])
+        query = query.where((stood.overrun_probability < at) | behind)
+    return query.order_by(stood.overrun_probability.desc(), stood.enterprise)
+
+
+def _not_judged(year: int, after: Sequence[str] | None) -> Select[Any]:
+    """Those without one, by id, behind ("", id)."""
+    stood = budget_standing.c
+    joined = (stood.enterprise == enterprise.c.id) & (stood.year == year)
+    columns = [*enterprise.c, stood.overrun_probability, stood.tier]
+    query = select(*columns).join_from(enterprise, budget_standing, joined, isouter=True)
+    query = query.where(stood.enterprise.is_(None))
+    if after is not None and not after[0]:
+        query = query.where(enterprise.c.id > after[1])
+    return query.order_by(enterprise.c.id)
 
 
 # Exclusions -----------------------------------------------------------------------------------------------------------

@@ -262,14 +262,6 @@ class StoredPositions:
     ) -> BudgetPosition:
         budget, projection = standing.budget, standing.projection
         spent = standing.spent or Decimal(0)
-        whole = tuple(
-            MonthFigure(number, used, budget.monthly[number - 1])
-            for number, month in sorted(months.items())
-            if month.whole and (used := month.figures[str(budget.basis)]) is not None
-        )
-        known_us = sum(month.known_us for month in months.values())
-        estimated_us = sum(month.estimated_us for month in months.values())
-        estimated = Decimal(estimated_us) / known_us if known_us else Decimal(0)
         return BudgetPosition(
             enterprise=budget.enterprise,
             region=region,
@@ -280,7 +272,7 @@ class StoredPositions:
             budget=budget.amount,
             revision=budget.revision,
             spent=spent,
-            spent_measured=spent * (1 - estimated),
+            spent_measured=spent * (1 - _estimated_share(months)),
             planned=standing.plan_to_date,
             p_over=None if standing.spent is None else projection.p_over,
             projected=projection.projected,
@@ -290,7 +282,7 @@ class StoredPositions:
             cover30=standing.recent_cover,
             estimated30=shares.estimated,
             late_s=late.late_s if day.year == budget.year else 0.0,
-            months=whole,
+            months=_whole(standing, months),
             plan=tuple(budget.monthly),
             unmeasured_days=standing.unmeasured_days,
             assumed=standing.assumed,
@@ -350,6 +342,23 @@ class StoredPositions:
             return 0.0
         begin, end = max(since, self.outage.start), min(moment, self.outage.end)
         return max(0.0, (end - begin).total_seconds())
+
+
+def _whole(standing: BudgetStanding, months: Mapping[int, _Month]) -> tuple[MonthFigure, ...]:
+    """The months that are over and have a figure, each beside its plan."""
+    budget = standing.budget
+    return tuple(
+        MonthFigure(number, used, budget.monthly[number - 1])
+        for number, month in sorted(months.items())
+        if month.whole and (used := month.figures[str(budget.basis)]) is not None
+    )
+
+
+def _estimated_share(months: Mapping[int, _Month]) -> Decimal:
+    """Of the known time of these months, 0..1."""
+    known_us = sum(month.known_us for month in months.values())
+    estimated_us = sum(month.estimated_us for month in months.values())
+    return Decimal(estimated_us) / known_us if known_us else Decimal(0)
 
 
 async def ahead(jobs: Iterable[Coroutine[Any, Any, Found]]) -> AsyncGenerator[Found, None]:

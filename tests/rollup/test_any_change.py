@@ -6,6 +6,7 @@ What is stored is what a recomputation from nothing gives, and the longer bucket
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
@@ -18,8 +19,9 @@ from hypothesis import strategies as st
 from app.rollup.verify import verify
 from app.rollup.worker import RollupWorker
 from app.store.coefficients import FactorsOverlap, enter_factor
+from app.store.positions import refresh
 from energy.interval import SiteCalendar, from_us
-from tests.rollup.a_plant import HOUR_US, Plant
+from tests.rollup.a_plant import HOUR_US, Plant, a_plant
 from tests.rollup.test_any_order import (
     AMOUNTS,
     MAKINGS,
@@ -33,7 +35,9 @@ from tests.rollup.test_any_order import (
     an_enterprise,
     assert_levels_add_up,
 )
+from tests.rollup.test_positions import BUDGET
 
+TABLES = "budget_revision, budget_position, budget_standing, budget_exclusion"
 SPAN = timedelta(days=4)
 # Each place with the first day of four on which its clocks turn, or which lie on both ends of a year.
 PLACES = {
@@ -90,6 +94,14 @@ class Revoked:
 
     meter: int
     passes: str
+
+
+@pytest.fixture
+async def plant(database_url: str) -> AsyncIterator[Plant]:
+    async with a_plant(database_url) as plant:
+        await plant.sql.execute(f"TRUNCATE {TABLES}")
+        yield plant
+        await plant.sql.execute(f"TRUNCATE {TABLES}")
 
 
 METERS = st.integers(0, 2)
@@ -159,6 +171,22 @@ class Story:
         elif passes == "two workers":
             await asyncio.gather(*(worker.catch_up() for worker in self.workers))
 
+    async def positions(self) -> None:
+        """A budget on each basis, something taken off, judged in the middle of the last day."""
+        years = sorted({self._first.year, (self._first + SPAN).year})
+        for basis in ("equivalent", "equal", "co2"):
+            for year in years:
+                await self._plant.sql.execute(BUDGET, self._enterprise, year, basis, "approved")
+        await self._plant.sql.execute(
+            """INSERT INTO budget_exclusion (enterprise, basis, month, kind, amount, evidence, entered_by)
+               VALUES ($1, 'equal', date_trunc('month', $2::date), 'feedstock', 0.5, 'test', 'test')""",
+            self._enterprise,
+            self._first,
+        )
+        now_us = self._end_us - 12 * HOUR_US
+        pool = self._plant.database.pool
+        await refresh(pool, self._calendar, years=years, now_us=now_us, enterprises=[self._enterprise])
+
     async def _arrive(self, event: Arrival) -> None:
         for quality in sorted({quality for _, _, quality in event.readings}):
             mine = [(self._start_us + at * MINUTE_US, value) for at, value, q in event.readings if q == quality]
@@ -225,6 +253,7 @@ async def test_stored_figures_equal_a_recomputation_from_nothing_whatever_is_cha
     for event in events:
         await story.happens(event)
     await story.work("two workers")
+    await story.positions()
     found = await verify(plant.database, calendar, enterprise=enterprise)
     assert [str(difference) for difference in found.differences] == []
     assert (found.waiting, story.workers[0].aside, story.workers[1].aside) == (0, {}, {})

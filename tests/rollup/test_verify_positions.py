@@ -113,6 +113,20 @@ async def test_a_year_that_is_over_is_evaluated_again_when_it_is_restated(plant:
     assert await differences(plant, "2026-04-20T11:30") == []
 
 
+async def test_months_that_cannot_be_priced_are_left_out_of_both(plant: Plant) -> None:
+    """Waste has a heating value and no CO2 factor: from March on the year's carbon is not known, and April's days."""
+    await a_plant_with_budgets(plant)
+    waste = await plant.meter("W001", carrier="municipal_waste", unit="kg", expected_interval_s=6 * 3600)
+    times = range(at("2026-03-10T00:00"), at(NOW), 6 * HOUR_US)
+    await plant.send(waste, [(us, 10.0 * place) for place, us in enumerate(times)])
+    await plant.worker().catch_up()
+    await evaluated(plant)
+    kept = await plant.sql.fetch("SELECT basis, spent, notes FROM budget_position WHERE year = 2026")
+    carbon = next(row for row in kept if row["basis"] == "co2")
+    assert (carbon["spent"] is not None, carbon["notes"]) == (True, ["no-factor", "no-history", "missing-days-added"])
+    assert await differences(plant) == []
+
+
 async def test_the_newest_restatement_says_what_stands(plant: Plant) -> None:
     meter = await a_plant_with_budgets(plant)
     await plant.send(meter, [(at("2025-12-19T18:00"), 0.0)])
