@@ -19,12 +19,17 @@ MEANINGS: Mapping[Level, tuple[str, str]] = {
 }
 
 
+WORTH_A_WORD = 0.01
+"""What is assumed for days without data is named from this share of the projection on."""
+
+
 @dataclass(frozen=True, slots=True)
 class RegionOutlook:
     """A region's key units together, in the unit of the target.
 
     `base` and `incentive`: the target of the year and the better one that is rewarded. `cover`: measured share of the
-    last 30 days over its units, 0..1; `units`: how many have a budget and are in the projection.
+    last 30 days over its units, 0..1; `units`: how many have a budget and are in the projection; `assumed`: how much of
+    the projection stands for days that are over and were not measured.
     """
 
     base: float
@@ -34,6 +39,7 @@ class RegionOutlook:
     planned: float
     units: int
     cover: float
+    assumed: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +74,9 @@ def warn(settings: AlertSettings, outlook: RegionOutlook, unit: str) -> Baromete
     if outlook.cover < settings.cover_min:
         reason += f"; only {outlook.cover:.0%} of the last 30 days was measured"
         reason_zh += f"；近30日实测覆盖率仅 {outlook.cover:.0%}"
+    if outlook.assumed > WORTH_A_WORD * outlook.projected:
+        reason += f"; {outlook.assumed:,.0f} {unit} of it are assumed for days that were not measured"
+        reason_zh += f"；其中 {outlook.assumed:,.0f} {unit} 为未计量天数的估计值"
     return Barometer(level, settings.barometer_names()[level], meaning, meaning_zh, reason, reason_zh)
 
 

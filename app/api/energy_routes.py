@@ -267,6 +267,7 @@ async def _warning(deps: ApiDeps, code: str, year: int, basis: Basis) -> dict[st
             planned=units["planned"],
             units=shown["with_budget"],
             cover=units["cover"],
+            assumed=units["assumed"],
         )
         found = warn(settings, outlook, "tce")
         warning = asdict(found) | {"level": found.level.word}

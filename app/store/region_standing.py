@@ -11,7 +11,8 @@ from app.store.rollups import Connection
 
 STANDING = """
 SELECT count(*) AS units, coalesce(sum(p50), 0)::float8 AS projected, coalesce(sum(spent), 0)::float8 AS spent,
-    coalesce(sum(plan_to_date), 0)::float8 AS planned, coalesce(avg(recent_cover), 0)::float8 AS cover,
+    coalesce(sum(assumed), 0)::float8 AS assumed, coalesce(sum(plan_to_date), 0)::float8 AS planned,
+    coalesce(avg(recent_cover), 0)::float8 AS cover,
     coalesce(sum(amount), 0)::float8 AS budget, max(evaluated_at) AS evaluated_at,
     count(*) FILTER (WHERE tier = 'red') AS red, count(*) FILTER (WHERE tier = 'orange') AS orange,
     count(*) FILTER (WHERE tier = 'yellow') AS yellow, count(*) FILTER (WHERE tier = 'green') AS green,

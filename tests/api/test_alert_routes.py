@@ -179,6 +179,18 @@ async def test_a_county_is_shown_its_colour_and_why(api: Api, projected: float, 
     assert (body["units"]["orange"], body["units"]["with_budget"], body["alerts"]["orange"]) == (1, 1, 1)
 
 
+async def test_a_county_is_told_how_much_of_its_projection_is_assumed(api: Api) -> None:
+    """Days of plants that were connected in the middle of the year."""
+    await api.put(f"regions/{OWN_REGION}/targets/2026", {"base": 1020, "incentive": 1000, "reason": "plan"})
+    await api.sql(POSITION, OWN, 1200.0, 1.0)
+    for assumed, said in ((11.0, False), (430.0, True)):
+        await api.sql("UPDATE budget_position SET assumed = $1", assumed)
+        body = (await api.get(f"regions/{OWN_REGION}/overview")).json()
+        assert body["units"]["assumed"] == assumed
+        assert ("430 tce of it are assumed" in body["warning"]["reason"]) == said
+        assert ("未计量天数" in body["warning"]["reason_zh"]) == said
+
+
 async def test_a_region_names_its_colours_as_it_does(api: Api) -> None:
     names = {"barometer_numbers": "red=Ⅲ,orange=Ⅱ,yellow=Ⅰ,green=0"}
     await api.put(f"regions/{CITY}/alert-settings", {"changes": names, "reason": "as in Hangzhou"})

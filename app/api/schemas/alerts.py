@@ -220,6 +220,7 @@ class UnitsOut(BaseModel):
     exceeded: int
     projected: float
     spent: float
+    assumed: float = Field(description="Of what is projected: for days that are over and were not measured.")
     planned: float
     budget: float
     cover: float
