@@ -130,6 +130,13 @@ def lock_readings(site: Site, chance: random.Random) -> None:
     )
 
 
+def set_clock(site: Site, chance: random.Random) -> None:
+    """The service's clock is up to a day off, ahead or behind, and is set right again. Without a compiler it is not."""
+    site.clock.set(chance.choice((-1, 1)) * chance.randint(3, 86_400))
+    time.sleep(chance.uniform(1.0, 2.5))
+    site.clock.set(0)
+
+
 HARMS: Mapping[str, Harm] = {
     harm.__name__: harm
     for harm in (
@@ -149,5 +156,6 @@ HARMS: Mapping[str, Harm] = {
         lossy_ways,
         pause_service,
         lock_readings,
+        set_clock,
     )
 }

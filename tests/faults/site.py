@@ -22,6 +22,7 @@ from app.store.database import plain_url
 from app.store.migrate import migrate
 from tests.e2e.a_plant import Plant, running_plant
 from tests.e2e.service import free_port
+from tests.faults.clock import MachineClock
 from tests.faults.counting import Account, CountingGateway, account, gateways_on
 from tests.faults.proxy import Proxy
 
@@ -39,6 +40,7 @@ class Site:
     to_broker: Proxy
     database_url: str
     broker_url: str
+    clock: MachineClock
 
     def gateways(self, *doors: str) -> list[CountingGateway]:
         """A counting gateway at each of the named doors, not started yet."""
@@ -95,6 +97,7 @@ def site(**settings: str) -> Iterator[Site]:
     with ExitStack() as after:
         state = Path(tempfile.mkdtemp(prefix="tcewatch-faults-"))
         after.callback(shutil.rmtree, state, ignore_errors=True)
+        clock = MachineClock(state)
         stack = Stack(state=state, environment={})
         after.callback(stack.down)
         addresses = stack.up()
@@ -110,10 +113,11 @@ def site(**settings: str) -> Iterator[Site]:
             "TCEWATCH_MQTT_CLIENT_ID": f"tcewatch-{secrets.token_hex(4)}",
             "TCEWATCH_MQTT_LISTEN": f"mqtt://127.0.0.1:{free_port()}",
             "TCEWATCH_DATABASE_TIMEOUT_S": DATABASE_TIMEOUT_S,
+            **clock.environment,
             **settings,
         }
         plant = after.enter_context(running_plant(env, state / "service.log"))
-        yield Site(plant, stack, to_database, to_broker, addresses.database_url, addresses.mqtt_url)
+        yield Site(plant, stack, to_database, to_broker, addresses.database_url, addresses.mqtt_url, clock)
 
 
 async def _execute(database_url: str, statement: str) -> None:
